@@ -1,0 +1,52 @@
+# make demo   a training run is killed five times and ends as if nothing had happened
+# make test   every test; make lint: format, style, types
+# make clean  remove what these made
+#
+# Each works on a fresh clone with Python 3.10 or newer and make; PYTHON=... chooses the interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/core
+	@$(BIN)/python examples/digits/demo.py
+
+test: $(VENV)/suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/linters
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/digits/runs examples/digits_torch_runs
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Stamps: each stands for what is installed in the environment.
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "holdfast needs Python 3.10 or newer, and '$(PYTHON)' is not: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "'$(PYTHON)' lacks the venv module: install it first (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
+	@echo "installing holdfast"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/linters: $(VENV)/core
+	@echo "installing the linters"
+	@$(INSTALL) --editable ".[lint]"
+	@touch $@
+
+$(VENV)/suite: $(VENV)/core
+	@echo "installing what the suite needs (torch, jax and more)"
+	@$(INSTALL) --editable ".[test,torch,jax,lint]"
+	@touch $@
