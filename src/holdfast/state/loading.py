@@ -1,0 +1,177 @@
+"""Steps of a restore that run code of the user's and may fail: load methods, and attributes of dataclasses.
+
+Either every one of them is done, or every object is put back into the state it had before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from holdfast.errors import MismatchError
+from holdfast.state import arrays, generators, protocols
+from holdfast.state.load import Builder
+from holdfast.state.serializable import TreeDeserializer
+from holdfast.state.tree import Array, Branch, Leaf, Node, Packed
+
+_log = logging.getLogger("holdfast")
+
+
+class Step(Protocol):
+    """One object that is to take a new state."""
+
+    path: str
+
+    @property
+    def method_name(self) -> str: ...
+
+    def keep(self) -> None:
+        """Remember the state that the object has; called before the first step runs."""
+
+    def run(self) -> None: ...
+
+    def put_back(self) -> None:
+        """Give the object the state that was kept."""
+
+
+def _no_parts(node: Node, value: Any, path: str) -> Any:
+    raise AssertionError(f"{path}: only serialize() asks for parts")
+
+
+@dataclass
+class Load:
+    """An object with a load method of its own: what it is to be given, and what it has today."""
+
+    path: str
+    target: Any
+    method: str  # "serialize", "state_dict" or "generator"
+    node: Node
+    today: Node
+    strict: bool = True
+    casting: str = "no"
+    restore_part: Callable[[Node, Any, str], Any] = _no_parts
+
+    def keep(self) -> None:
+        self.today = detached(self.today)
+
+    def run(self) -> None:
+        self._give(self.node)
+
+    def put_back(self) -> None:
+        self._give(self.today)
+
+    def _give(self, node: Node) -> None:
+        """Give the object a state, as private copies: it may keep what it gets."""
+        if self.method == "serialize":
+            self.target.serialize(TreeDeserializer(self.restore_part, node, self.path, strict=self.strict))
+        elif self.method == "generator":
+            assert isinstance(node, Branch)
+            generators.set_state(node.kind, self.target, Builder("numpy").state(node))
+        elif protocols.is_torch(self.target):  # copies it to its own devices
+            today = self.target.state_dict()
+            state: Any = Builder("torch", casting=self.casting, placing=False).build(node, today)
+            if hasattr(today, "_metadata"):  # the versions of its modules
+                state = OrderedDict(state)
+                state._metadata = today._metadata
+            if self.strict or hasattr(self.target, "param_groups"):
+                self.target.load_state_dict(state)
+            else:
+                self.target.load_state_dict(state, strict=False)
+        else:
+            self.target.load_state_dict(Builder(None, casting=self.casting).build(node, self.target.state_dict()))
+
+    @property
+    def method_name(self) -> str:
+        return {"serialize": "serialize()", "state_dict": "load_state_dict()"}.get(self.method, "setting its state")
+
+
+@dataclass
+class Assign:
+    """A dataclass whose attributes are to be set, which its class may have made a call."""
+
+    path: str
+    target: Any
+    values: dict[str, Any]  # only those that are other objects than today's
+    method_name: str = "setting its attributes"
+    _before: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self) -> None:
+        self._before = {name: getattr(self.target, name) for name in self.values if hasattr(self.target, name)}
+
+    def run(self) -> None:
+        self._set(self.values)
+
+    def put_back(self) -> None:
+        self._set(self._before)
+
+    def _set(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self.target, name, value)
+
+
+def run_steps(steps: list[Step]) -> None:
+    """Run every step, or leave every object as it was.
+
+    Raises:
+        MismatchError: one failed; says of each object whether it is unchanged, put back, or not.
+    """
+    for step in steps:  # all of them first: objects may share arrays
+        step.keep()
+    for number, step in enumerate(steps):
+        try:
+            step.run()
+        except BaseException as error:  # whatever it is, the objects must not stay half-way
+            outcome = _put_back(steps[: number + 1])
+            outcome += [f"{_where(later)} is unchanged" for later in steps[number + 1 :]]
+            if not isinstance(error, Exception):
+                _log.error("the restore was interrupted: %s", "; ".join(outcome))
+                raise
+            raise MismatchError(
+                f"{_where(step)}: its own {step.method_name} refused the snapshot's state: "
+                f"{type(error).__name__}: {error}\n  {'; '.join(outcome)}; nothing else was changed"
+            ) from error
+
+
+def _put_back(steps: list[Step]) -> list[str]:
+    outcome = []
+    for step in steps:
+        try:
+            step.put_back()
+        except Exception as error:  # noqa: BLE001  # a user's method may raise anything, and the others must be put back too
+            outcome.append(f"{_where(step)} was NOT put back ({type(error).__name__}: {error}); make a new one")
+        else:
+            outcome.append(f"{_where(step)} was put back")
+    return outcome
+
+
+def _where(step: Step) -> str:
+    return f"'{step.path}'" if step.path else "the target"
+
+
+def detached(node: Node) -> Node:
+    """The same node over copies of its leaves' bytes; arrays that share a leaf still do."""
+    return _detached(node, {})
+
+
+def _detached(node: Node, leaves: dict[Leaf, Leaf]) -> Node:
+    if isinstance(node, Branch):
+        children = tuple([_detached(child, leaves) for child in node.children])
+        return Branch(node.kind, node.keys, children, node.meta)
+    if isinstance(node, Array):
+        return Array(_copy(node.leaf, leaves), node.framework, node.view)
+    if isinstance(node, Packed):
+        return Packed(node.kind, _copy(node.leaf, leaves))
+    return node
+
+
+def _copy(leaf: Leaf, leaves: dict[Leaf, Leaf]) -> Leaf:
+    if leaf not in leaves:
+        data = np.empty(leaf.nbytes, np.uint8)
+        arrays.copy_into(leaf, data)
+        leaves[leaf] = Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.nbytes, data)
+    return leaves[leaf]

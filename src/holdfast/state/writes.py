@@ -1,0 +1,169 @@
+"""Arrays that holdfast copies itself: in place into numpy arrays and tensors, by a new value for jax.
+
+Targets that share memory are tried out on a copy first, those that a load method will write to among them: what two
+arrays of the snapshot say of one byte must agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from holdfast.errors import MismatchError
+from holdfast.state import arrays, dtypes, sharing
+from holdfast.state.fit import Misfits
+from holdfast.state.sharing import Extent
+from holdfast.state.tree import Array, Leaf
+
+
+@dataclass(eq=False, slots=True)
+class Write:
+    """One array to be copied."""
+
+    path: str
+    node: Array
+    target: Any
+    framework: str
+    dtype: str  # of the target
+    extent: Extent | None  # where the target lies
+    held: bool = False  # by an object whose load method will write it: it is only looked at here
+    made: Any = None  # by `prepare`, in the place of a jax array
+    shared: list[Write] | None = None  # all that go to the same memory, at the first of them; [] at the others
+
+    def data(self) -> np.ndarray[Any, Any]:
+        """Carried bits of the target's dtype."""
+        return arrays.cast(arrays.carried(self.node), arrays.dtype_name(self.node), self.dtype)
+
+    def run(self) -> None:
+        """Copy the bits into the target."""
+        leaf, target = self.node.leaf, self.target
+        as_they_lie = self.node.view is None and leaf.dtype == self.dtype
+        if as_they_lie and self.framework == "numpy" and target.flags.c_contiguous and target.nbytes:
+            arrays.copy_into(leaf, target.reshape(-1).view(np.uint8))
+        else:
+            arrays.fill(target, self.framework, self.data())
+
+    def result(self) -> Any:
+        """What is to stand at the place."""
+        return self.made if self.framework == "jax" else self.target
+
+
+def prepare(writes: list[Write], misfits: Misfits) -> None:
+    """Make what is new, and find the writes that go to the same memory; note whatever cannot be, and change nothing."""
+    made: dict[object, Any] = {}  # tied in the target as in the snapshot
+    for write in writes:
+        if write.framework == "jax":
+            if not write.held:
+                place = (id(write.target), write.node.leaf, write.node.view)
+                if place not in made:
+                    made[place] = _on_jax(write, misfits)
+                write.made = made[place]
+        elif write.dtype != arrays.dtype_name(write.node):
+            _check_cast(write, misfits)
+    for cluster in sharing.overlapping([(write.extent, write) for write in writes if write.extent is not None]):
+        _prepare_shared(cluster, misfits)
+
+
+def _on_jax(write: Write, misfits: Misfits) -> Any:
+    try:
+        private = np.array(write.data(), order="C")
+        return arrays.on_jax(private.view(dtypes.to_numpy(write.dtype)), write.target)
+    except (MismatchError, ValueError, TypeError) as error:
+        misfits.differs(write.path, write.node, f"{write.dtype} {tuple(write.target.shape)}", str(error))
+        return None
+
+
+def _check_cast(write: Write, misfits: Misfits) -> None:
+    try:
+        write.data()
+    except (ValueError, TypeError) as error:
+        misfits.differs(write.path, write.node, f"{write.dtype} {tuple(write.target.shape)}", str(error))
+
+
+def _prepare_shared(cluster: list[Write], misfits: Misfits) -> None:
+    """Of writes whose memory may overlap, join those that agree, and note those that do not."""
+    once: dict[object, Write] = {}
+    for write in sorted(cluster, key=lambda write: write.held):
+        assert write.extent is not None
+        extent, node = write.extent, write.node
+        place = (extent.address, extent.shape, extent.strides, write.dtype, node.leaf, node.view)
+        if place in once:
+            write.shared = []  # tied in the target as it is in the snapshot
+        else:
+            once[place] = write
+    rest = list(once.values())
+    if (len(rest) > 1 or _overlaps_itself(rest[0])) and _agree(rest, misfits):
+        own = [write for write in rest if not write.held]
+        for number, write in enumerate(own):
+            write.shared = [] if number else own
+
+
+def _overlaps_itself(write: Write) -> bool:
+    return write.extent is not None and write.extent.overlaps_itself()
+
+
+def _agree(cluster: list[Write], misfits: Misfits) -> bool:
+    """Write everything into a copy of the memory and read it again."""
+    span, memory = _memory(cluster)
+    wanted = np.array(memory)
+    datas = [arrays.raw(write.data()) for write in cluster]
+    for write, data in zip(cluster, datas, strict=True):
+        _view(wanted, span, write, data.dtype)[...] = data
+    agree = True
+    for write, data in zip(cluster, datas, strict=True):
+        if _view(wanted, span, write, data.dtype).tobytes() != data.tobytes():
+            agree = False
+            others = ", ".join(repr(other.path) for other in cluster if other is not write) or "itself"
+            misfits.differs(
+                write.path,
+                write.node,
+                "an array that shares memory",
+                f"with {others}; the snapshot holds other values for it",
+            )
+    return agree
+
+
+def _memory(cluster: list[Write]) -> tuple[Extent, np.ndarray[Any, Any]]:
+    """What writes go to: from where to where, and the bytes there, which are a copy where they lie on a device."""
+    span, row = _row(cluster)
+    size = span.shape[0]
+    return span, arrays.bytes_of(Leaf("", "U8", (size,), size, row))
+
+
+def _row(cluster: list[Write]) -> tuple[Extent, Any]:
+    span = sharing.spanning([write.extent for write in cluster if write.extent is not None])
+    owners = [write.target for write in cluster]
+    return span, sharing.memory_of(span, owners if span.space == "cpu" else owners[0])
+
+
+def _view(memory: np.ndarray[Any, Any], span: Extent, write: Write, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    extent = write.extent
+    assert extent is not None
+    found: np.ndarray[Any, Any] = np.ndarray(
+        extent.shape, dtype, memory.data, extent.address - span.low, extent.strides
+    )
+    return found
+
+
+def run(writes: list[Write]) -> None:
+    """Copy everything that was prepared. Doing it twice does no harm."""
+    for write in writes:
+        if write.held or write.framework == "jax" or write.shared == []:
+            continue
+        if write.shared:
+            _run_shared(write.shared)
+        else:
+            write.run()
+
+
+def _run_shared(cluster: list[Write]) -> None:
+    """Arrays whose elements may lie on the same bytes, which torch refuses to write to: as bytes."""
+    span, row = _row(cluster)
+    size = span.shape[0]
+    memory = np.array(arrays.bytes_of(Leaf("", "U8", (size,), size, row)))
+    for write in cluster:
+        data = arrays.raw(write.data())
+        _view(memory, span, write, data.dtype)[...] = data
+    arrays.fill(row, arrays.framework_of(row) or "numpy", memory)
