@@ -1,0 +1,178 @@
+"""A snapshot file's bytes -> its header, its tree and what each leaf's bytes must hash to. docs/format.md, reading.
+
+Nothing is taken on trust: the header's sum is compared as bytes before any JSON is parsed, and a header whose sum is
+right is still checked in full, so that whatever is wrong with a file is one of holdfast's own errors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from holdfast.errors import DamagedError, UnknownFormatError
+from holdfast.format.prefix import HEADER_SUM, PAGE, PREFIX, header_damage, header_length, header_sum
+from holdfast.format.safetensors_file import read_entry
+from holdfast.snapshot import Json
+from holdfast.state import dtypes
+from holdfast.state.arrays import Bytes
+from holdfast.state.encoding import check_shape, collector_paused, decode, loads
+from holdfast.state.strictjson import shorten
+from holdfast.state.tree import Leaf, StateTree
+
+T = TypeVar("T")
+
+OWN = "holdfast"  # the first letters of holdfast's own keys; every other pair is a tied array's further name
+_HEX = re.compile(r"[0-9a-f]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header that matches its sum, its JSON parsed and not looked at yet."""
+
+    where: str
+    length: int  # bytes, length prefix included; the data part follows
+    pairs: dict[str, Json]  # what stands under "__metadata__"
+    entries: dict[str, Json]  # every other entry, in file order
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a leaf's bytes stand in the file, and what they must hash to."""
+
+    start: int  # bytes from the start of the file
+    digest: bytes  # xxh3-128
+
+
+def read_header(memory: Bytes, where: str) -> Header:
+    """The header of a file that begins as a snapshot file does.
+
+    Args:
+        memory: the whole file.
+        where: what messages call it.
+    Raises:
+        DamagedError: it is cut off, or does not match its sum.
+    """
+    length = header_length(memory[:PAGE].tobytes(), len(memory), where)
+    raw = memory[:length].tobytes()
+    if raw[HEADER_SUM] != header_sum(raw):
+        raise header_damage(where, length, "does not match its checksum")
+
+    def parse() -> Header:
+        spec = loads(raw[PREFIX.size :])
+        pairs = spec.pop("__metadata__") if type(spec) is dict else None
+        if type(pairs) is not dict:
+            raise ValueError("it is no object with another under '__metadata__'")
+        return Header(where, length, pairs, spec)
+
+    return _checked(where, length, parse)
+
+
+def read_metadata(header: Header) -> dict[str, Json]:
+    """What the user stored beside the state.
+
+    Raises:
+        DamagedError: it is no JSON object.
+    """
+
+    def parse() -> dict[str, Json]:
+        metadata: Json = loads(_text(header, "metadata"))
+        if type(metadata) is not dict:
+            raise ValueError("the metadata is no object")
+        return metadata
+
+    return _checked(header.where, header.length, parse)
+
+
+def read_tree(header: Header, memory: Bytes) -> tuple[StateTree, dict[Leaf, Place]]:
+    """The tree over the bytes of the file, which are not looked at; and every leaf, in file order.
+
+    Raises:
+        DamagedError: the header is not as a writer writes it.
+        UnknownFormatError: it names a dtype that holdfast does not know.
+    """
+    with collector_paused():
+        return _checked(header.where, header.length, lambda: _read_tree(header, memory))
+
+
+def _checked(where: str, length: int, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except UnknownFormatError as error:
+        raise UnknownFormatError(f"{where}: {error}; it may be from a newer holdfast, upgrade to read it") from None
+    except ValueError as error:
+        raise header_damage(where, length, f"matches its checksum, but is not as holdfast writes it: {error}") from None
+
+
+def _read_tree(header: Header, memory: Bytes) -> tuple[StateTree, dict[Leaf, Place]]:
+    structure, values = loads(_text(header, "tree")), loads(_text(header, "values"))
+    if type(structure) is not dict or type(structure.get("dtypes")) is not dict:
+        raise ValueError("the tree is no object with dtypes")
+    leaves = _leaves(header.entries, structure.pop("dtypes"), memory[header.length :])
+    digests = _digests(_text(header, "checksums"), len(leaves))
+    tree = decode(structure, values, leaves)
+    tied = {name: kept for name, kept in tree.aliases().items() if not name.startswith(OWN)}
+    if tied != {name: kept for name, kept in header.pairs.items() if not name.startswith(OWN)}:
+        raise ValueError("the pairs of names are not the tied arrays of the tree")
+    places, start = {}, header.length
+    for leaf, digest in zip(leaves, digests, strict=True):
+        places[leaf] = Place(start, digest)
+        start += leaf.nbytes
+    return tree, places
+
+
+def _text(header: Header, name: str) -> str:
+    text = header.pairs.get(f"{OWN}.{name}")
+    if type(text) is not str:
+        raise ValueError(f"there is no text under '{OWN}.{name}'")
+    return text
+
+
+def _leaves(entries: dict[str, Json], logical: dict[str, Json], data: Bytes) -> list[Leaf]:
+    """One a entry; they stand one behind the other and fill the data part."""
+    leaves, offset = [], 0
+    for number, (name, spec) in enumerate(entries.items()):
+        entry = read_entry(name, spec)
+        if len(spec) != 3:
+            raise ValueError(f"the entry {shorten(name)} has further keys")
+        if entry.start != offset:
+            raise ValueError(f"the entry {shorten(name)} begins at {entry.start}, the one before it ends at {offset}")
+        offset = entry.end
+        if offset > len(data):
+            raise ValueError(f"the entry {shorten(name)} ends at {offset}, the data part at {len(data)}")
+        dtype, shape = entry.dtype, entry.shape
+        if str(number) in logical:
+            dtype, shape = _logical(name, dtype, shape, logical.pop(str(number)))
+        leaves.append(Leaf(name, dtype, shape, entry.end - entry.start, data[entry.start : entry.end]))
+    if offset != len(data):
+        raise ValueError(f"the entries end at {offset}, the data part at {len(data)}")
+    if logical:
+        raise ValueError(f"there are dtypes for leaves that do not exist: {list(logical)[:4]}")
+    return leaves
+
+
+def _logical(name: str, dtype: str, shape: tuple[int, ...], wanted: Json) -> tuple[str, tuple[int, ...]]:
+    """dtype and shape of a leaf whose dtype safetensors lacks: its items are rows of bytes there."""
+    if type(wanted) is not str or wanted in dtypes.ITEM_SIZES:
+        raise ValueError(f"the dtype of {shorten(name)} is {shorten(wanted)}")
+    size = dtypes.item_size(wanted)
+    if dtype != "U8" or shape[-1:] != (size,):
+        raise ValueError(f"the entry {shorten(name)} does not end in rows of the {size} bytes of {shorten(wanted)}")
+    check_shape(list(shape[:-1]), size)
+    return wanted, shape[:-1]
+
+
+def _digests(text: str, count: int) -> list[bytes]:
+    if len(text) != 32 * count or not _HEX.fullmatch(text):
+        raise ValueError(f"the checksums are not 32 hex digits for each of {count} leaves")
+    whole = bytes.fromhex(text)
+    return [whole[i : i + 16] for i in range(0, len(whole), 16)]
+
+
+def leaf_damage(where: str, leaf: Leaf, start: int, what: str = "does not match its checksum") -> DamagedError:
+    """The error for a leaf whose bytes are not those that were written."""
+    return DamagedError(
+        f"{where}: the leaf {leaf.path!r} (bytes {start}-{start + leaf.nbytes - 1}) {what}; the file is damaged, use "
+        "an older snapshot"
+    )
