@@ -1,0 +1,160 @@
+"""Which process may write to a directory of snapshots.
+
+One process at a time: a record lock on the first byte of `.holdfast-lock` in the directory decides, held through one
+descriptor for each directory and process, whoever asks there, and however often. It ends with its process, also after
+SIGKILL; a forked child does not have it. The text in the file only informs. The second byte is kept for a writer
+process that outlives its parent.
+
+The file stays when the lock is released: removing it could take it away under another process that has just opened
+it. Nothing else in this process may open it, since closing that descriptor would let the lock go.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from contextlib import suppress
+from datetime import datetime, timezone
+
+from holdfast.errors import StoreLockedError
+from holdfast.storage import syscalls
+from holdfast.storage.base import LOCK_NAME
+
+_BYTE = 0
+_TEXT_BYTES = 512
+_ATTEMPTS = 3  # the holder may leave between being in the way and being asked for its name
+_logger = logging.getLogger("holdfast")
+
+_registry = threading.Lock()  # guards what follows
+_held: dict[tuple[int, int], _File] = {}
+"""The lock files that this process has open, by device and inode, which cannot be reused while they are."""
+_unlockable: set[str] = set()  # directories that were warned about
+
+
+class _File:
+    """One lock file, open in this process."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.users = 0
+
+
+class Lock:
+    """The right to write to a directory, until release() or the end of the process; acquire() makes it."""
+
+    def __init__(self, file: _File) -> None:
+        self._file: _File | None = file
+
+    def release(self) -> None:
+        """Give it up; the last one that this process holds lets others in. In a forked child, and again: nothing."""
+        if self._file is not None:
+            _release(self._file)
+            self._file = None
+
+
+def acquire(directory: str) -> Lock:
+    """Take the right to write to an existing directory; shared with whoever has it in this process.
+
+    Where there are no locks (Windows, some network file systems), a warning is logged once and it goes without.
+
+    Raises:
+        StoreLockedError: another process has it; says which.
+        OSError: the lock file cannot be opened.
+    """
+    path = os.path.join(directory, LOCK_NAME)
+    with _registry:
+        file = _shared(path) or _open(directory, path)
+        file.users += 1
+        return Lock(file)
+
+
+def _shared(path: str) -> _File | None:
+    try:
+        found = syscalls.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return _held.get((found.st_dev, found.st_ino))
+
+
+def _open(directory: str, path: str) -> _File:
+    fd = syscalls.open(path, os.O_RDWR | os.O_CREAT | syscalls.NOFOLLOW)
+    try:
+        _lock(directory, fd)
+        found = syscalls.fstat(fd)
+    except BaseException:
+        syscalls.close(fd)
+        raise
+    file = _File(fd)
+    _held[found.st_dev, found.st_ino] = file
+    return file
+
+
+def _lock(directory: str, fd: int) -> None:
+    try:
+        for _ in range(_ATTEMPTS):
+            if syscalls.lock_record(fd, _BYTE):
+                with suppress(OSError):  # it only informs
+                    syscalls.pwrite(fd, memoryview(_describe_this_process()), 0)
+                return
+            holder = syscalls.record_holder(fd, _BYTE)
+            if holder is not None:
+                break
+    except OSError as error:
+        if error.errno not in syscalls.NO_LOCKS:
+            raise
+        if directory not in _unlockable:
+            _unlockable.add(directory)
+            _logger.warning(
+                "%s: cannot be locked here (%s); nothing keeps a second process from writing to this store",
+                directory,
+                error.strerror,
+            )
+        return
+    raise StoreLockedError(
+        f"{directory}: another process is writing to this store: {_describe_holder(holder, fd)}; stop it or wait for "
+        "its end, choose another directory, or open this one with readonly=True"
+    )
+
+
+def _release(file: _File) -> None:
+    with _registry:
+        file.users -= 1
+        if file.users:
+            return
+        for key in [key for key, held in _held.items() if held is file]:
+            del _held[key]
+            with suppress(OSError):
+                syscalls.close(file.fd)
+
+
+def _describe_this_process() -> bytes:
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    text = f"pid {os.getpid()} on {os.uname().nodename}, program {program or 'unknown'}, since {since}"
+    return text.encode("utf-8", "replace")[: _TEXT_BYTES - 1].ljust(_TEXT_BYTES - 1) + b"\n"
+
+
+def _describe_holder(pid: int | None, fd: int) -> str:
+    """The kernel knows the pid; the rest is what the file says, which may be an older holder's."""
+    who = f"pid {pid}" if pid else "its pid is not known here"
+    with suppress(OSError):
+        text = syscalls.pread(fd, _TEXT_BYTES, 0).decode("utf-8", "replace").strip()
+        if text:
+            who += f" (the lock file says: {text!r:.200})"
+    return who
+
+
+def _forget() -> None:
+    """In a forked child: the parent holds the locks. Closing the descriptors here does not release them there."""
+    global _registry
+    _registry = threading.Lock()  # another thread of the parent's may have had it
+    for file in _held.values():
+        with suppress(OSError):
+            os.close(file.fd)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,194 @@
+"""One file on its way to the disk, and to its name.
+
+The order is fixed: temporary file in the same directory, bytes, fsync, close, rename, fsync of the directory. A reader
+sees the whole file or none of it, and once commit() has returned a power cut cannot take it away. After an error the
+temporary file is dropped and never synced again: a second fsync would return success, and lie.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from holdfast.errors import CommitError
+from holdfast.storage import directories, syscalls
+from holdfast.storage.base import Buffer
+from holdfast.storage.temporaries import Temporary
+
+_REMEDY = {
+    errno.ENOSPC: "free some space, or keep fewer snapshots, then save again",
+    errno.EDQUOT: "free some of your quota, or keep fewer snapshots, then save again",
+    errno.EMFILE: "close some files, or allow more (ulimit -n), then save again",
+    errno.ENFILE: "close some files of this machine's, then save again",
+    errno.EACCES: "make the directory writable, then save again",
+    errno.EROFS: "make the directory writable, then save again",
+    errno.EISDIR: "choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+class LocalUpload:
+    """One file being written; LocalStorage.create() makes it.
+
+    A forked child cannot use its parent's: write() and commit() raise there, and abort() does nothing.
+    """
+
+    def __init__(self, path: str, size_bytes: int, temporary: Temporary) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+        self._temporary = temporary
+        self._state = threading.Condition()  # guards what follows
+        self._ended = False
+        self._writing = 0  # calls under way: the descriptor must not be closed, and its number reused, under them
+        self._written_bytes = 0
+
+    def write(self, offset: int, buffer: Buffer) -> None:
+        """Put the whole of `buffer` at `offset` bytes, without copying it; from any thread.
+
+        Args:
+            buffer: C-contiguous, of any item type.
+        Raises:
+            ValueError: it reaches beyond the file's size.
+            CommitError: the bytes could not be taken; the upload is aborted, its temporary file gone.
+        """
+        view = memoryview(buffer)
+        if not 0 <= offset <= self._size_bytes - view.nbytes:
+            raise ValueError(
+                f"{self._path}: bytes {offset} to {offset + view.nbytes} lie outside the {self._size_bytes} bytes that "
+                "the upload was created with; create it with the size of the whole file"
+            )
+        try:
+            with self._under_way(view.nbytes) as fd, failing(self._path, self._size_bytes, "it could not be written"):
+                if view.nbytes:
+                    _write(fd, view.cast("B"), offset)
+        except BaseException:
+            self.abort()
+            raise
+
+    def commit(self) -> None:
+        """Make the bytes durable, then the name; an older file of that name is replaced.
+
+        Raises:
+            CommitError: the name is as it was before, and nothing is left behind; or, where the directory could not be
+                synced after the rename, the message says that the outcome is unknown.
+        """
+        self._end()
+        file = self._temporary
+        with self._failing("its size is wrong"):
+            self._check_size()
+        with self._failing("it could not be flushed to the disk"):
+            syscalls.fsync(file.fd)
+        with self._failing("it could not be closed"):
+            file.close()
+        with self._failing("it could not be given its name"):
+            syscalls.rename(file.path, self._path)
+        file.release()
+        self._sync_directory()
+
+    def abort(self) -> None:
+        """Remove the temporary file, once writes under way have returned. Never raises for what a failing disk does."""
+        if self._temporary.fd < 0:  # ended, or the parent's
+            return
+        with self._state:
+            if self._ended:
+                return
+            self._end_writing()
+        self._temporary.discard()
+
+    def _end(self) -> None:
+        self._check_usable()
+        with self._state:
+            self._check_usable()
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        self._ended = True
+        self._state.wait_for(lambda: not self._writing)
+
+    @contextmanager
+    def _under_way(self, size_bytes: int) -> Iterator[int]:
+        """The descriptor, which stays open inside; the bytes count as written where nothing is raised."""
+        self._check_usable()
+        with self._state:
+            self._check_usable()
+            self._writing += 1
+        written = 0
+        try:
+            yield self._temporary.fd
+            written = size_bytes
+        finally:
+            with self._state:
+                self._writing -= 1
+                self._written_bytes += written
+                self._state.notify_all()
+
+    def _check_usable(self) -> None:
+        # Called before the lock is taken as well: in a forked child it may be locked for ever.
+        if self._ended or self._temporary.fd < 0:
+            raise CommitError(
+                errno.EBADF,
+                f"{self._path}: this upload was committed, aborted or has failed, or it belongs to the process that "
+                "forked this one; create another",
+            )
+
+    def _check_size(self) -> None:
+        found = syscalls.fstat(self._temporary.fd).st_size
+        if found != self._size_bytes or self._written_bytes != self._size_bytes:
+            raise OSError(
+                errno.EIO,
+                f"{self._written_bytes} bytes were written and the file has {found}, instead of {self._size_bytes}",
+            )
+
+    def _sync_directory(self) -> None:
+        try:
+            directories.sync(os.path.dirname(self._path))  # until this returns, a power cut can undo the rename
+        except OSError as error:
+            raise CommitError(
+                error.errno,
+                f"{self._path}: the outcome is unknown: the new file has its name, but the directory could not be "
+                f"synced ({error.strerror}), and a power cut may bring back what was there before; check the disk, "
+                "then save again",
+            ) from error
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        """Whatever is raised inside, the temporary file goes; an OSError becomes a CommitError that says `what`."""
+        try:
+            with failing(self._path, self._size_bytes, what):
+                yield
+        except BaseException:
+            self._temporary.discard()
+            raise
+
+
+@contextmanager
+def failing(path: str, size_bytes: int, what: str) -> Iterator[None]:
+    """An OSError inside becomes a CommitError that says where, what failed, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        room = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            with suppress(OSError):
+                free = syscalls.free_bytes(os.path.dirname(path))
+                room = f"; the file needs {size_bytes} bytes, {free} are free on the file system"
+        remedy = _REMEDY.get(error.errno or 0, "check the disk, then save again")
+        raise CommitError(
+            error.errno,
+            f"{path}: not committed, {what} ({error.strerror}{room}); what had this name before is untouched; {remedy}",
+        ) from error
+
+
+def _write(fd: int, view: memoryview, offset: int) -> None:
+    while view:
+        try:
+            taken = syscalls.pwrite(fd, view, offset)
+        except InterruptedError:  # nothing was taken
+            continue
+        if taken <= 0:
+            raise OSError(errno.EIO, "the file system took nothing")
+        view = view[taken:]
+        offset += taken
