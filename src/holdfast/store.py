@@ -1,0 +1,401 @@
+"""SnapshotStore: the snapshots of one run in one directory. Start here.
+
+save: the state is captured and staged, and the caller may train on; a writer commits it; once it is durable, and never
+before, retention removes what the policy no longer wants. resume: from the newest snapshot that is whole, walking back.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import operator
+import os
+import time
+from collections.abc import Mapping
+from concurrent import futures
+from concurrent.futures import Future
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from holdfast.catalog import Collection
+from holdfast.catalog.templates import check_step_template
+from holdfast.errors import StoreLockedError
+from holdfast.files import restore
+from holdfast.format import header
+from holdfast.keep import Mode, Policy
+from holdfast.lock import Lock, acquire
+from holdfast.retention import Plan
+from holdfast.snapshot import Json, Snapshot
+from holdfast.staging import Arena
+from holdfast.state.capture import capture
+from holdfast.storage.base import Storage
+from holdfast.storage.local import LocalStorage
+from holdfast.storage.memory import MemoryStorage
+from holdfast.writers import InlineWriter, Job, Pending, Writer
+
+T = TypeVar("T")
+
+_ROLE = "store"
+_logger = logging.getLogger("holdfast")
+
+
+class SnapshotStore:
+    """A directory of snapshots, and everything that may be done to it.
+
+    Opened for writing it is locked against other processes, and what dead writers left is swept. It is a context
+    manager, which closes it. A store that is never closed does no harm: the lock ends with the process, and every
+    snapshot that was acknowledged is on the disk. A forked child may read from its parent's store, but not write to it.
+
+    Args:
+        location: the directory; made, with those above it, where it is missing.
+        readonly: write nothing at all, not even a lock; a missing directory is an empty store. Methods that write raise
+            PermissionError.
+        filename: the name of each file: a format string whose only field is `step`, in decimal digits. It may lead into
+            sub-directories, which are made. Only snapshots that were saved with this template (its format spec aside)
+            are the store's own.
+        keep: which snapshots stay once a new one is durable: keep.last(3), best, every, joined by |. None: all.
+        writer: an object with submit and close (see holdfast.writers.Writer); the store closes it. None: snapshots are
+            committed within `save`.
+        on_failure: what becomes of a failure to make a snapshot durable, where nobody asks its Future. "raise": the
+            next `save` raises it, or `wait`, or `close`. "warn": it is logged.
+    Raises:
+        StoreLockedError: another process has this store open for writing.
+        ValueError, TypeError: an argument is not as described.
+        OSError: the directory cannot be made, or read.
+    """
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        *,
+        readonly: bool = False,
+        filename: str = "snapshot_{step:08d}.safetensors",
+        keep: Policy | None = None,
+        writer: Writer | None = None,
+        on_failure: Literal["raise", "warn"] = "raise",
+    ) -> None:
+        if on_failure not in ("raise", "warn"):
+            raise ValueError(f"on_failure must be 'raise' or 'warn', not {on_failure!r}")
+        self._location = _checked_location(location)
+        self._filename = check_step_template(filename)
+        self._keep = _checked_policy(keep)
+        self._writer = _checked_writer(writer)
+        self._on_failure = on_failure
+        self._readonly = readonly
+        self._closed = False
+        self._pid = os.getpid()
+        self._arenas: list[Arena] = []  # those that no snapshot under way lies in
+        self._pending: list[Pending] = []
+        self._lock: Lock | None = None
+        if readonly:
+            present = os.path.lexists(self._location)
+            self._open(LocalStorage(self._location, create=False) if present else _Missing(self._location))
+            return
+        self._open(LocalStorage(self._location))
+        self._lock = acquire(self._location)
+        try:
+            self._storage.sweep(self._collection.catalog.depth)
+            _logger.debug("%s: opened by the run %s", self._location, self._collection.run_id)  # reads the headers
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, storage: Storage) -> None:
+        self._storage = storage
+        self._collection = Collection(storage, template=self._filename, role=_ROLE, keep=self._keep)
+
+    def __enter__(self) -> SnapshotStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self.close()
+        except Exception as late:
+            if error is None:
+                raise
+            _logger.error("%s; the error that ended the block is raised", str(late))
+
+    @property
+    def location(self) -> str:
+        """The directory's absolute path."""
+        return self._location
+
+    @property
+    def run_id(self) -> str:
+        """32 hex digits, kept across the restarts of a run: those of the newest snapshot when the store was opened."""
+        return self._reading().run_id
+
+    def save(
+        self,
+        step: int,
+        target: object,
+        *,
+        metrics: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Json] | None = None,
+    ) -> Pending:
+        """Take a snapshot of `target`: its state at this moment, whatever the caller does next.
+
+        Args:
+            step: finished steps, 0 or more. A snapshot of the same step is replaced; the new one counts as the newest.
+            target: what holdfast.save takes.
+            metrics: what was measured at this step, by name: numbers, or arrays and tensors of no dimension. `best` and
+                the policy keep.best look at them.
+            metadata: JSON values to keep with it under str keys.
+        Returns:
+            A Future of the Snapshot, done when it is durable; its `stall_s` has the seconds that this call took. Its
+            result() raises CommitError where it could not be made durable, and CaptureError where metrics, metadata and
+            plain values take more room than a header has.
+        Raises:
+            CaptureError: something in `target` cannot be kept; names its path. Nothing was written.
+            StagingError: there is no memory for a copy of the state.
+            TypeError, ValueError: an argument is not as described, or the store is closed.
+            PermissionError: the store is readonly.
+            CommitError: of an earlier snapshot, if nobody has heard of it; this one was taken nevertheless.
+        """
+        began = time.perf_counter()
+        collection = self._writing()
+        step = _checked_step(step)
+        name = self._filename.format(step=step)
+        measured = _checked_metrics(metrics or {})
+        checked = header.check_metadata({} if metadata is None else metadata)
+        arena = self._arenas.pop() if self._arenas else Arena()
+        staged = arena.stage(capture(target))
+        facts = collection.new_facts(name, step=step, metrics=measured)
+
+        def commit() -> Snapshot:
+            try:
+                return collection.commit(staged, facts, checked)
+            finally:
+                self._arenas.append(arena)
+
+        pending = self._writer.submit(Job(name, commit))
+        pending.stall_s = time.perf_counter() - began
+        if self._on_failure == "warn":
+            pending.add_done_callback(partial(_warn, os.path.join(self._location, name)))
+        self._pending = [*(one for one in self._pending if not one.done()), pending]
+        return pending
+
+    def resume(self, target: T, *, step: int | None = None, strict: bool = True) -> tuple[T, Snapshot | None]:
+        """Put the newest snapshot that is whole into `target`.
+
+        Snapshots are tried by the order of their commits, newest first, those that were taken on an error only where
+        there is no other. One that is damaged is logged and passed over. Every checksum is verified before anything is
+        changed.
+
+        Args:
+            target: what holdfast.restore takes; for example a dict of a model and an optimizer.
+            step: that snapshot, and no other.
+            strict: as in holdfast.restore.
+        Returns:
+            The target, or a new object where it cannot change in place; and the snapshot, or None where the store is
+            empty.
+        Raises:
+            MismatchError: the newest one that is whole does not fit; nothing was changed.
+            DamagedError: there are snapshots, or there is one of that step, and none is whole.
+            NotFoundError: there is none of that step; says which there are.
+            UnknownFormatError: it holds something that this holdfast, or the target's framework, cannot read.
+        """
+        wanted = None if step is None else _checked_step(step)
+        found = self._reading().resume(lambda snapshot: restore(snapshot, target, strict=strict), step=wanted)
+        return (target, None) if found is None else found
+
+    def snapshots(self) -> list[Snapshot]:
+        """Every snapshot, by the order of the commits, oldest first; from the headers, so that damage to what follows
+        them does not show. Files with a damaged header are left out."""
+        return list(self._reading().read().snapshots)
+
+    def at(self, step: int) -> Snapshot:
+        """The snapshot of a step. Raises NotFoundError, which says which steps there are."""
+        return self._reading().read().at(_checked_step(step))
+
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot, or None; one that was taken on an error only where there is no other."""
+        return self._reading().read().latest()
+
+    def best(self, metric: str, *, mode: Mode) -> Snapshot | None:
+        """The snapshot with the best value of a metric; of equal ones the older. None where the store is empty, or the
+        value is NaN everywhere.
+
+        Args:
+            metric: a name among the metrics that snapshots were saved with.
+            mode: "min" where less is better, "max" where more is.
+        Raises:
+            NotFoundError: no snapshot has this metric; says which there are.
+            ValueError: `mode` is neither.
+        """
+        return self._reading().read().best(metric, mode)
+
+    def plan(self, keep: Policy | None = None) -> Plan:
+        """What `prune` would do, going by the headers: where it finds damage behind one, it keeps another instead.
+
+        Args:
+            keep: the policy; None: the store's own.
+        """
+        return self._reading().plan(self._keep if keep is None else _checked_policy(keep))
+
+    def prune(self, keep: Policy | None = None) -> Plan:
+        """Remove what a policy does not want. At least one snapshot stays that this process knows to be whole: where it
+        knows of none, it reads the newest in full first.
+
+        Args:
+            keep: the policy; None: the store's own.
+        Returns:
+            What was kept, with the reasons, and what was removed; damaged ones are in neither, and stay.
+        Raises:
+            CommitError: some could not be removed; names the first.
+            PermissionError: the store is readonly.
+        """
+        return self._writing().prune(self._keep if keep is None else _checked_policy(keep))
+
+    def pin(self, step: int) -> Snapshot:
+        """Keep the snapshot of a step, and what replaces it, whatever a policy says; durable on return.
+
+        Raises:
+            NotFoundError: there is no snapshot of that step; says which there are.
+            CommitError: the pin could not be written.
+            PermissionError: the store is readonly.
+        """
+        catalog = self._writing().catalog
+        snapshot = catalog.read().at(_checked_step(step))
+        catalog.pin(snapshot)
+        return snapshot
+
+    def unpin(self, step: int) -> Snapshot:
+        """Let policies decide again about the snapshot of a step; that it was not pinned is no error.
+
+        Raises:
+            NotFoundError: there is no snapshot of that step; says which there are.
+            CommitError: the pin could not be removed.
+            PermissionError: the store is readonly.
+        """
+        catalog = self._writing().catalog
+        snapshot = catalog.read().at(_checked_step(step))
+        catalog.unpin(snapshot)
+        return snapshot
+
+    def wait(self) -> None:
+        """Return when every snapshot that was saved is durable, or has failed.
+
+        Raises:
+            CommitError: one has failed, nobody has heard of it, and on_failure is "raise".
+        """
+        self._check_open()
+        if os.getpid() != self._pid:  # a forked child: the parent writes them
+            return
+        pending, self._pending = self._pending, []
+        futures.wait(pending)
+        for one in pending:
+            if self._on_failure == "raise" and one.unseen_failure() is not None:
+                one.result()
+
+    def close(self) -> None:
+        """Wait for what was saved, and let other processes write to the store. Again, and in a forked child: nothing.
+
+        Raises:
+            CommitError: a snapshot has failed, nobody has heard of it, and on_failure is "raise".
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if os.getpid() != self._pid:
+            return
+        try:
+            self._writer.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def _reading(self) -> Collection:
+        self._check_open()
+        if isinstance(self._storage, _Missing) and os.path.lexists(self._location):
+            self._open(LocalStorage(self._location, create=False))
+        return self._collection
+
+    def _writing(self) -> Collection:
+        self._check_open()
+        if self._readonly:
+            raise PermissionError(
+                errno.EACCES, "this store was opened with readonly=True; open it without to write to it", self._location
+            )
+        if os.getpid() != self._pid:
+            raise StoreLockedError(
+                f"{self._location}: this store was opened by process {self._pid}, and this is a forked child of it; "
+                "write to it there, and read from it here"
+            )
+        return self._collection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"{self._location}: this store is closed; open it again")
+
+
+class _Missing(MemoryStorage):
+    """What a directory that is not there looks like."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self._location = location
+
+    @property
+    def location(self) -> str:
+        return self._location
+
+
+def _warn(path: str, pending: Future[Snapshot]) -> None:
+    error = None if pending.cancelled() else pending.exception()
+    if error is not None:
+        _logger.warning("%s: not kept, and training goes on: %s", path, str(error))
+
+
+def _checked_location(location: str | os.PathLike[str]) -> str:
+    path = os.fspath(location)
+    if not isinstance(path, str):
+        raise TypeError(f"the location of a store must be a str or a path, not {location!r}")
+    if "://" in path:
+        raise ValueError(f"{path}: this holdfast keeps snapshots in directories only; name one")
+    return os.path.abspath(path)
+
+
+def _checked_policy(keep: Policy | None) -> Policy | None:
+    if keep is not None and not isinstance(keep, Policy):
+        raise TypeError(f"keep must be a policy such as holdfast.keep.last(3), not {keep!r}")
+    return keep
+
+
+def _checked_writer(writer: Writer | None) -> Writer:
+    if writer is None:
+        return InlineWriter()
+    for method in ("submit", "close"):
+        if not callable(getattr(writer, method, None)):
+            raise TypeError(f"writer must have {method}(), see holdfast.writers.Writer; {writer!r} has not")
+    return writer
+
+
+def _checked_step(step: int) -> int:
+    try:
+        if isinstance(step, bool):
+            raise TypeError
+        number = operator.index(step)
+    except TypeError:
+        raise TypeError(f"step must be an int, the number of finished steps, not {step!r}") from None
+    if number < 0:
+        raise ValueError(f"step must be the number of finished steps, 0 or more, not {number}")
+    return number
+
+
+def _checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    checked = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics must be numbers under str names, not under {name!r}")
+        detached = value.detach() if callable(getattr(value, "detach", None)) else value  # a tensor of a graph
+        try:
+            if isinstance(value, str | bytes) or getattr(value, "shape", ()) != ():
+                raise TypeError
+            checked[name] = float(detached)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"the metric {name!r} must be a number, or an array or tensor of no dimension, not {value!r:.80}"
+            ) from None
+    return checked

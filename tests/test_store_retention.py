@@ -1,0 +1,334 @@
+"""What a store removes, when, and what it never does."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from holdfast import catalog, files, keep
+from holdfast.errors import CommitError, NotFoundError
+from holdfast.store import SnapshotStore
+from snapshots import NOON, damage, written
+
+
+def state(value: float = 0.0) -> dict[str, object]:
+    return {"w": np.full(8, value, np.float32)}
+
+
+@pytest.fixture
+def location(tmp_path):
+    return tmp_path
+
+
+def steps(store):
+    return [snapshot.step for snapshot in store.snapshots()]
+
+
+def names(location):
+    return sorted(name for name in os.listdir(location) if name != ".holdfast-lock")
+
+
+@pytest.fixture
+def verified(monkeypatch):
+    """The steps of the snapshots that are read in full, as that happens."""
+    seen = []
+
+    def verify(snapshot):
+        seen.append(snapshot.step)
+        return real(snapshot)
+
+    real = files.verify
+    monkeypatch.setattr(files, "verify", verify)
+    return seen
+
+
+def test_the_policy_is_applied_after_each_save(location, verified):
+    with SnapshotStore(location, keep=keep.last(2) | keep.best(1, "loss", mode="min")) as store:
+        for step, loss in enumerate([0.5, 0.1, 0.4, 0.3, 0.2]):
+            store.save(step, state(), metrics={"loss": loss}).result()
+        assert steps(store) == [1, 3, 4]
+    assert verified == []  # what this process committed needs no reading
+
+
+def test_nothing_is_removed_before_the_newer_snapshot_and_its_name_are_durable(location, faults):
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        store.save(1, state()).result()
+        with faults.record() as calls:
+            store.save(2, state()).result()
+    order = [call.name for call in calls if call.name in ("fsync", "rename", "unlink")]
+    assert order[order.index("rename") :] == ["rename", "fsync", "unlink", "fsync"]
+
+
+@pytest.mark.parametrize("fault", ["open", "pwrite", "fsync", "rename"])
+def test_a_snapshot_that_fails_costs_no_older_one(location, faults, fault):
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        store.save(1, state()).result()
+        with faults.error_at(fault, errno.EIO):
+            pending = store.save(2, state())
+        with pytest.raises(CommitError):
+            pending.result()
+        assert steps(store) == [1]
+
+
+def test_a_removal_that_fails_is_logged_and_made_up_for_at_the_next_save(location, faults, caplog):
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        store.save(1, state()).result()
+        with faults.error_at("unlink", errno.EIO):
+            assert store.save(2, state()).result().step == 2
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert "saved, but older ones could not be removed" in record.message
+        assert "snapshot_00000001" in record.message
+        assert steps(store) == [1, 2]
+        store.save(3, state()).result()
+        assert steps(store) == [3]
+
+
+def test_a_store_that_cannot_be_listed_after_a_commit_is_logged_and_the_snapshot_stands(location, faults, caplog):
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        store.save(1, state()).result()
+        with faults.error_at("scandir", errno.EIO):
+            assert store.save(2, state()).result().step == 2
+        assert len(caplog.records) == 1
+        assert steps(store) == [1, 2]
+
+
+def test_plan_says_what_prune_then_does(location):
+    with SnapshotStore(location) as store:
+        for step in range(5):
+            store.save(step, state()).result()
+        assert store.plan().drop == ()
+        planned = store.plan(keep.last(2))
+        assert steps(store) == [0, 1, 2, 3, 4]
+        assert store.prune(keep.last(2)) == planned
+        assert {snapshot.step: reasons for snapshot, reasons in planned.keep.items()} == {
+            3: ("one of the last 2",),
+            4: ("one of the last 2",),
+        }
+        assert steps(store) == [3, 4]
+        assert store.prune().drop == ()
+
+
+def test_prune_uses_the_policy_of_the_store_unless_it_is_given_one(location):
+    for step in range(5):
+        written(location, step)
+    with SnapshotStore(location, keep=keep.last(3)) as store:
+        store.prune()
+        assert steps(store) == [2, 3, 4]
+        with pytest.raises(TypeError, match="keep must be a policy"):
+            store.prune(2)
+
+
+def test_prune_raises_where_something_cannot_be_removed_and_removes_the_rest(location, faults):
+    with SnapshotStore(location) as store:
+        for step in range(4):
+            store.save(step, state()).result()
+        with (
+            faults.error_at("unlink", errno.EACCES, 1),
+            pytest.raises(CommitError, match=r"1 of 3 snapshots could not be removed; the first: .*00000000"),
+        ):
+            store.prune(keep.last(1))
+        assert steps(store) == [0, 3]
+
+
+def test_where_nothing_that_stays_is_known_to_be_whole_the_newest_is_read_before_anything_goes(location, verified):
+    for step in range(4):
+        written(location, step)
+    with SnapshotStore(location, keep=keep.last(2)) as store:
+        assert [snapshot.step for snapshot in store.prune().drop] == [0, 1]
+        assert verified == [3]
+        store.prune(keep.last(1))
+        assert verified == [3]
+
+
+def test_a_dry_run_and_a_plan_that_drops_nothing_read_no_data(location, verified):
+    for step in range(4):
+        written(location, step)
+    with SnapshotStore(location) as store:
+        store.plan(keep.last(1))
+        store.prune(keep.last(4))
+    assert verified == []
+
+
+def test_a_snapshot_that_was_resumed_from_is_known_to_be_whole(location, verified):
+    for step in range(4):
+        written(location, step)
+    with SnapshotStore(location) as store:
+        store.resume({"w": np.zeros(4, np.float32)})
+        store.prune(keep.last(1))
+    assert verified == []
+
+
+def test_a_damaged_newest_one_does_not_count_and_an_older_good_one_stays_for_it(location, caplog):
+    for step in range(4):
+        path = written(location, step)
+    damage(path)
+    with SnapshotStore(location) as store:
+        result = store.prune(keep.last(1))
+        assert [snapshot.step for snapshot in result.keep] == [2]
+        assert [snapshot.step for snapshot in result.drop] == [0, 1]
+        assert steps(store) == [2, 3]  # the damaged one is left where it is
+    [record] = caplog.records
+    assert "snapshot_00000003" in record.message
+
+
+def test_where_everything_is_damaged_nothing_goes(location):
+    for step in range(3):
+        damage(written(location, step))
+    with SnapshotStore(location) as store:
+        assert store.prune(keep.last(1)).drop == ()
+        assert steps(store) == [0, 1, 2]
+
+
+def test_a_damaged_header_is_neither_kept_nor_dropped(location):
+    damage(written(location, 0), header=True)
+    written(location, 1)
+    written(location, 2)
+    with SnapshotStore(location) as store:
+        result = store.prune(keep.last(1))
+    assert [snapshot.step for snapshot in (*result.keep, *result.drop)] == [2, 1]
+    assert names(location) == ["snapshot_00000000.safetensors", "snapshot_00000002.safetensors"]
+
+
+def test_one_taken_on_an_error_is_no_proof_that_something_whole_stays(location, verified):
+    for step in range(3):
+        path = written(location, step)
+    written(location, 3, reason="error")
+    damage(path)
+    with SnapshotStore(location) as store:
+        store._collection._whole.add(catalog.collection.identity(store.snapshots()[-1]))
+        result = store.prune(keep.last(1))
+    assert verified == [2, 1]
+    assert [snapshot.step for snapshot in result.keep] == [1, 3]
+
+
+def test_a_store_whose_newest_one_cannot_be_read_removes_nothing(location, monkeypatch):
+    def unreadable(snapshot):
+        raise OSError(errno.EIO, "Input/output error", os.fspath(snapshot))
+
+    for step in range(3):
+        written(location, step)
+    monkeypatch.setattr(files, "verify", unreadable)
+    with SnapshotStore(location) as store, pytest.raises(OSError, match="Input/output error"):
+        store.prune(keep.last(1))
+    assert len(names(location)) == 3
+
+
+def test_a_snapshot_that_is_replaced_between_plan_and_removal_stays(location, monkeypatch, caplog):
+    with SnapshotStore(location) as store:
+        for step in range(3):
+            store.save(step, state()).result()
+        planned = store.plan(keep.last(1))
+        store.save(0, state()).result()
+        monkeypatch.setattr(type(store._collection), "plan", lambda self, policy: planned)
+        store.prune(keep.last(1))
+        monkeypatch.undo()
+        assert steps(store) == [2, 0]
+    assert ["it is another file by now" in record.message for record in caplog.records] == [True]
+
+
+def test_files_and_directories_of_others_stay(location):
+    others = {
+        "snapshot_best.safetensors": b"not a snapshot",
+        "snapshot_card.md": b"words",
+        "snapshot_00000001.safetensors.bak": bytes(5000),
+        "log": b"{}",
+    }
+    for name, content in others.items():
+        (location / name).write_bytes(content)
+    (location / "snapshot_00000002.safetensors").mkdir()
+    (location / "snapshot_00000002.safetensors" / "precious").write_text("x")
+    shutil.copy(written(location, 0), location / "copy.safetensors")
+    written(location, 5, role="trainer", template="snapshot_iter_{.updater.iteration}", name="snapshot_iter_5")
+    written(location, 6, template="gen_{step}")
+    files.save(location / "by_hand.safetensors", state())
+    (location / "link").symlink_to(location / "copy.safetensors")
+    before = names(location)
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        for step in range(10, 14):
+            store.save(step, state()).result()
+        assert steps(store) == [13]
+    gone = {"snapshot_00000000.safetensors"}
+    assert set(names(location)) == (set(before) - gone) | {"snapshot_00000013.safetensors"}
+    assert {name: (location / name).read_bytes() for name in others} == others
+
+
+def test_a_changed_template_leaves_the_snapshots_of_the_old_one_alone(location):
+    with SnapshotStore(location, filename="old_{step}", keep=keep.last(2)) as store:
+        for step in range(3):
+            store.save(step, state()).result()
+    with SnapshotStore(location, filename="new_{step}", keep=keep.last(2)) as store:
+        for step in range(3, 6):
+            store.save(step, state()).result()
+        assert [snapshot.sequence for snapshot in store.snapshots()] == [5, 6]
+    assert names(location) == ["new_4", "new_5", "old_1", "old_2"]
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=900), timedelta(days=-9000)])
+def test_clocks_play_no_part(location, jump):
+    for step in range(3):
+        path = written(location, step, created_at=NOON + jump if step == 1 else NOON)
+        os.utime(path, ns=(step * 10**9, (3 - step) * 10**18))
+    with SnapshotStore(location, keep=keep.last(2)) as store:
+        store.save(3, state()).result()
+        assert steps(store) == [2, 3]
+
+
+def test_the_snapshot_resumed_from_stays_until_as_many_newer_ones_as_the_policy_keeps_are_durable(location):
+    for step in range(6):
+        written(location, step)
+    with SnapshotStore(location, keep=keep.last(3)) as store:
+        assert store.resume({"w": np.zeros(4, np.float32)}, step=1)[1].step == 1
+        seen = []
+        for step in (10, 11, 12):
+            store.save(step, state()).result()
+            seen.append(steps(store))
+    assert seen == [[1, 4, 5, 10], [1, 5, 10, 11], [10, 11, 12]]
+
+
+def test_the_one_before_a_damaged_one_stays_while_it_is_the_only_other_good_one(location):
+    for step in range(4):
+        path = written(location, step)
+    damage(path)
+    with SnapshotStore(location, keep=keep.last(2)) as store:
+        assert store.resume({"w": np.zeros(4, np.float32)})[1].step == 2
+        store.save(3, state()).result()  # replaces the damaged one
+        store.save(4, state()).result()
+        assert steps(store) == [3, 4]
+
+
+def test_pinned_snapshots_stay_until_they_are_unpinned_also_after_the_store_was_opened_again(location):
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        store.save(1, state()).result()
+        assert store.pin(1).step == 1
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        store.save(2, state()).result()
+        assert steps(store) == [1, 2]
+        assert store.plan().keep[store.at(1)] == ("pinned",)
+        store.save(1, state()).result()  # replaces it: what has the name is pinned
+        store.save(3, state()).result()
+        assert steps(store) == [1, 3]
+        store.unpin(1)
+        store.save(4, state()).result()
+    assert names(location) == ["snapshot_00000004.safetensors"]
+
+
+def test_only_a_snapshot_that_is_there_can_be_pinned(location):
+    with SnapshotStore(location) as store:
+        for change in (store.pin, store.unpin):
+            with pytest.raises(NotFoundError, match="no snapshot of step 3"):
+                change(3)
+    assert names(location) == []
+
+
+def test_removing_is_worth_no_line_in_the_log(location, caplog):
+    with caplog.at_level(logging.INFO, "holdfast"), SnapshotStore(location, keep=keep.last(1)) as store:
+        store.save(1, state())
+        store.save(2, state())
+    assert caplog.records == []
