@@ -1,0 +1,118 @@
+"""LogReport: the means of what was reported, a row at a time, in memory, in the snapshot and in a JSON file.
+
+The rows belong to the state. The file is only their image: it is written anew with each row and when a run is resumed,
+so that rows which a killed run wrote after its last snapshot do not stay in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from holdfast.reporter import DictSummary
+from holdfast.training.extension import Extension
+from holdfast.training.triggers.interval import get_trigger
+
+if TYPE_CHECKING:
+    from holdfast.training.trainer import Trainer
+
+
+class LogReport(Extension):
+    """Takes in what is reported in each iteration, and makes a row of the means whenever `trigger` fires.
+
+    A row also has `epoch` (finished epochs; left out where the iterator counts none), `iteration` (finished updates)
+    and `elapsed_time` (seconds of training). A resumed run gives the same rows, bit for bit, but for `elapsed_time`.
+
+    Args:
+        keys: the names of the values to take in; all by default.
+        trigger: when to make a row: a trigger, or a pair such as (1, "epoch"). It is not the one that `extend` takes,
+            by which values are taken in: in every iteration, unless `extend` is told otherwise.
+        postprocess: called with each new row, a dict, which it may change.
+        filename: the file in the trainer's `out` that holds all rows, as a JSON array. It may hold fields that are
+            filled from the newest row: "log_{iteration}" makes a file of its own for each. None: no file.
+
+    Raises:
+        TypeError: `keys` is one string, or `trigger` is none.
+        ValueError: the trigger's period or unit is not one.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[str] | None = None,
+        trigger: Any = (1, "epoch"),
+        postprocess: Callable[[dict[str, Any]], None] | None = None,
+        filename: str | None = "log",
+    ) -> None:
+        if isinstance(keys, str):
+            raise TypeError(f"LogReport: keys must be a list of names: [{keys!r}], not {keys!r}")
+        self._keys = None if keys is None else list(keys)
+        self._trigger = get_trigger(trigger)
+        self._postprocess = postprocess
+        self._filename = filename
+        self._log: list[dict[str, Any]] = []
+        self._summary = DictSummary()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The rows so far, oldest first."""
+        return self._log
+
+    def initialize(self, trainer: Trainer) -> None:
+        """Write the rows that were restored, if any, over what a killed run left."""
+        if self._log:
+            self._write(trainer.out)
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Take in the values of this iteration; make a row if it is time.
+
+        Raises:
+            TypeError: `postprocess` left something in the row that JSON has no word for.
+        """
+        observation = trainer.observation
+        if self._keys is not None:
+            observation = {key: observation[key] for key in self._keys if key in observation}
+        self._summary.add(observation)
+        if self._trigger(trainer):
+            self._log.append(self._row(trainer))
+            self._summary = DictSummary()
+            self._write(trainer.out)
+
+    def serialize(self, serializer: Any) -> None:
+        """Save or restore the rows and what was taken in since the last one, with Chainer's keys."""
+        serialize_trigger = getattr(self._trigger, "serialize", None)
+        if serialize_trigger is not None:
+            serialize_trigger(serializer["_trigger"])
+        self._summary.serialize(serializer["_summary"])
+        self._log = json.loads(serializer("_log", json.dumps(self._log)))
+
+    def _row(self, trainer: Trainer) -> dict[str, Any]:
+        row: dict[str, Any] = self._summary.compute_mean()
+        epoch = getattr(trainer.updater, "epoch", None)
+        if epoch is not None:
+            row["epoch"] = epoch
+        row["iteration"] = trainer.updater.iteration
+        row["elapsed_time"] = trainer.elapsed_time
+        if self._postprocess is not None:
+            self._postprocess(row)
+        try:
+            # as it will be read again, so that a row is the same before and after a resume
+            return json.loads(json.dumps(row))  # type: ignore[no-any-return]
+        except TypeError as error:
+            raise TypeError(
+                f"LogReport: the row of iteration {trainer.updater.iteration} cannot be written as JSON ({error}); "
+                "postprocess may leave numbers, strings, None, lists and dicts in it"
+            ) from error
+
+    def _write(self, out: str | os.PathLike[str]) -> None:
+        """Write all rows, wholly or not at all. A power cut may undo it; `initialize` then does it again."""
+        if self._filename is None:
+            return
+        path = os.path.join(out, self._filename.format(**self._log[-1]))
+        folder, name = os.path.split(path)
+        os.makedirs(folder, exist_ok=True)
+        partial = os.path.join(folder, f".{name}.partial")  # the same each time: a killed run leaves one at most
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(self._log, file, indent=4)
+        os.replace(partial, path)

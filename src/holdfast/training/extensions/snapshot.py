@@ -1,0 +1,300 @@
+"""snapshot and snapshot_object: Chainer's extensions, whose files are whole, durable and verified.
+
+An extension takes a snapshot whenever its trigger fires, after everything else in the iteration; restores the newest
+good one before the run, if it is told to; and removes old ones only once a newer one is durable.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from holdfast import files
+from holdfast.errors import HoldfastError
+from holdfast.keep import Policy, last
+from holdfast.serializers import save_npz
+from holdfast.state.capture import Capture
+from holdfast.training.extension import Extension
+from holdfast.training.extensions.snapshot_files import Files, Foreign, Own, restore_in_place
+from holdfast.training.extensions.snapshot_names import Filename, Template
+from holdfast.writers import SimpleWriter
+
+if TYPE_CHECKING:
+    from holdfast.training.trainer import Trainer
+
+_log = logging.getLogger("holdfast")
+
+Savefun = Callable[[str, Any], Any]
+ON_FAILURE = ("raise", "warn")
+
+
+def snapshot_object(
+    target: Any,
+    filename: Template,
+    savefun: Savefun | None = None,
+    *,
+    condition: Callable[[], bool] | None = None,
+    writer: Any = None,
+    snapshot_on_error: bool = False,
+    n_retains: int = -1,
+    autoload: bool = False,
+    num_retain: int | None = None,
+    keep: Policy | None = None,
+    loadfun: Savefun | None = None,
+    on_failure: str = "raise",
+) -> Extension:
+    """An extension that takes snapshots of one object; once an epoch, unless `Trainer.extend` is told otherwise.
+
+    Args:
+        target: the object: a model, an optimizer, anything that can be captured. None means the trainer.
+        filename: a format string applied to the trainer as its one positional argument, such as
+            "model_{.updater.iteration:06d}", or a function of the trainer that returns the name. A name may lead into a
+            sub-directory of the trainer's `out`, which is made. A name ending in ".npz" makes an npz file, any other a
+            snapshot file.
+        savefun: called as `savefun(path, mapping)` instead, with names and arrays that belong to it; it must create
+            exactly `path`. The file is then made durable and gets its name.
+        condition: called without arguments before each snapshot; where it returns False, nothing happens at all.
+        writer: decides when and in which thread a snapshot is written: one of holdfast.writers, or any callable
+            `writer(filename, outdir, mapping)`; where it has a `finalize`, that is called at the end of the run.
+        snapshot_on_error: take one more when the loop fails with an Exception, whatever trigger and condition say. It
+            is labelled so, and never replaces or outranks a good one: where its name is taken, ".error" is added to it.
+        n_retains: keep so many of the newest; 0 and below: all.
+        autoload: before the run, restore the newest one that is good, passing over damaged ones.
+        num_retain: deprecated; means `n_retains`.
+        keep: a policy of holdfast.keep, instead of `n_retains`.
+        loadfun: called as `loadfun(path, target)` to restore what a `savefun` of one's own wrote.
+        on_failure: "raise": an error of writing ends the run; "warn": it costs that snapshot, and is logged.
+    Returns:
+        The extension: trigger (1, "epoch"), priority -100.
+    Raises:
+        TypeError: an argument is of the wrong kind, or two that exclude one another were given.
+        ValueError: the filename cannot be used, or cannot be used with `n_retains`, `keep` or `autoload`.
+    """
+    return _Snapshot(
+        "snapshot_object", target, filename, savefun,
+        condition=condition, writer=writer, snapshot_on_error=snapshot_on_error, n_retains=n_retains, autoload=autoload,
+        num_retain=num_retain, keep=keep, loadfun=loadfun, on_failure=on_failure,
+    )  # fmt: skip
+
+
+def snapshot(
+    savefun: Savefun | None = None,
+    filename: Template = "snapshot_iter_{.updater.iteration}",
+    *,
+    target: Any = None,
+    condition: Callable[[], bool] | None = None,
+    writer: Any = None,
+    snapshot_on_error: bool = False,
+    n_retains: int = -1,
+    autoload: bool = False,
+    num_retain: int | None = None,
+    keep: Policy | None = None,
+    loadfun: Savefun | None = None,
+    on_failure: str = "raise",
+) -> Extension:
+    """An extension that takes snapshots of the whole trainer: updater, targets, iterators, triggers, extensions,
+    elapsed time, and the global random generators of Python, NumPy and torch. A run that is resumed from one goes on
+    bit for bit.
+
+    Args:
+        savefun: see `snapshot_object`, as for every other argument.
+        filename: by default "snapshot_iter_{.updater.iteration}".
+        target: what to take snapshots of; None means the trainer.
+    Returns:
+        The extension: trigger (1, "epoch"), priority -100.
+    Raises:
+        TypeError: an argument is of the wrong kind, or two that exclude one another were given.
+        ValueError: the filename cannot be used, or cannot be used with `n_retains`, `keep` or `autoload`.
+    """
+    return _Snapshot(
+        "snapshot", target, filename, savefun,
+        condition=condition, writer=writer, snapshot_on_error=snapshot_on_error, n_retains=n_retains, autoload=autoload,
+        num_retain=num_retain, keep=keep, loadfun=loadfun, on_failure=on_failure,
+    )  # fmt: skip
+
+
+class _Snapshot(Extension):
+    """Both extensions. Its name is what trainers register it under, and a key in old snapshots of trainers."""
+
+    trigger = (1, "epoch")
+    priority = -100
+    is_snapshot = True
+
+    def __init__(
+        self,
+        function: str,  # that was called, for messages
+        target: Any,
+        filename: Template,
+        savefun: Savefun | None,
+        *,
+        condition: Callable[[], bool] | None,
+        writer: Any,
+        snapshot_on_error: bool,
+        n_retains: int,
+        autoload: bool,
+        num_retain: int | None,
+        keep: Policy | None,
+        loadfun: Savefun | None,
+        on_failure: str,
+    ) -> None:
+        if num_retain is not None:
+            warnings.warn(f"{function}: num_retain is deprecated, use n_retains", DeprecationWarning, stacklevel=3)
+            n_retains = num_retain
+        _check_arguments(function, savefun, condition, writer, n_retains, keep, loadfun, on_failure)
+        self._names = Filename(filename)
+        role = "trainer" if target is None else "object"
+        if self._names.template is None and (keep is not None or n_retains > 0 or autoload):
+            raise ValueError(
+                f"{function}: filename is a function, and names that it made cannot be told from others: use a format "
+                "string with n_retains, keep and autoload"
+            )
+        self.filename = filename
+        self.condition = condition if condition is not None else lambda: True
+        self.n_retains = n_retains
+        self.autoload = autoload
+        self._function = function
+        self._target = target
+        self._on_error = bool(snapshot_on_error)
+        self._on_failure = on_failure
+        self._files, self.writer = _files(
+            function, self._names, role, bool(autoload), savefun, writer, n_retains, keep, loadfun
+        )
+        self._resumed = False
+
+    @property
+    def resume_last(self) -> bool:  # type: ignore[override]
+        """A trainer's own snapshot has the last word over those of its parts."""
+        return self._target is None
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Take a snapshot, where the condition holds."""
+        if self.condition():
+            self._take(trainer, "trigger")
+
+    def resume(self, trainer: Trainer) -> str | None:
+        """Restore the newest good snapshot, if the extension was told to; returns the file's name, or None.
+
+        Raises:
+            StoreLockedError: another process writes into the trainer's folder.
+            DamagedError: there are snapshots, and every one is damaged.
+            MismatchError: the newest good one does not fit; nothing was changed.
+        """
+        self._resumed = True
+        self._files.open(trainer)
+        self._files.lock()
+        try:
+            return self._load(trainer) if self.autoload else None
+        except BaseException:
+            self._files.close()  # a trainer does not finalize what did not begin
+            raise
+
+    def _load(self, trainer: Trainer) -> str | None:
+        if self._target is not None and _is_restored_with_the_trainer(trainer, self._target):
+            _log.info("%s: not loaded by itself, it is restored with the trainer", self._names.template)
+            return None
+        return self._files.resume(trainer if self._target is None else self._target)
+
+    def initialize(self, trainer: Trainer) -> str | None:
+        """Resume, in a trainer that does not call `resume`."""
+        return None if self._resumed else self.resume(trainer)
+
+    def on_error(self, trainer: Trainer, exc: Exception, tb: TracebackType | None) -> None:
+        """Take a snapshot of the failed run, where the extension was told to."""
+        if self._on_error:
+            self._take(trainer, "error")
+
+    def finalize(self, manager: object = None) -> None:
+        """Finish what is being written, and let other processes write here."""
+        try:
+            finalize = getattr(self.writer, "finalize", None)
+            if finalize is not None:
+                finalize()
+        finally:
+            self._files.close()
+
+    def will_resume(self, trainer: Trainer) -> bool:
+        """Whether `resume` finds something to restore the whole trainer from, or to fail with."""
+        if not (self.autoload and self._target is None):
+            return False
+        self._files.open(trainer)
+        return self._files.has_any()
+
+    def _take(self, trainer: Trainer, reason: str) -> None:
+        name = self._names.of(trainer)
+        target = trainer if self._target is None else self._target
+        try:
+            self._files.write(trainer, name, target, reason, self.writer)
+        except (HoldfastError, OSError) as error:
+            if self._on_failure == "raise" or not isinstance(error, OSError | MemoryError):
+                raise
+            _log.warning("the snapshot '%s' was not taken, and training goes on: %s", name, str(error))
+
+
+def _is_restored_with_the_trainer(trainer: Trainer, target: Any) -> bool:
+    others = [entry.extension for entry in trainer.entries() if isinstance(entry.extension, _Snapshot)]
+    return any(other.will_resume(trainer) for other in others) and Capture(trainer).holds(target)
+
+
+def _files(
+    function: str,
+    names: Filename,
+    role: str,
+    autoload: bool,
+    savefun: Savefun | None,
+    writer: Any,
+    n_retains: int,
+    keep: Policy | None,
+    loadfun: Savefun | None,
+) -> tuple[Files, Any]:
+    """How this extension's files are found again and read, and the writer that makes them."""
+    given = savefun if writer is None else getattr(writer, "savefun", None)
+    takes_jobs = writer is None or hasattr(writer, "submit")
+    if given is files.save:
+        given = None
+    if takes_jobs and given is None and names.suffix != ".npz":
+        if loadfun is not None:
+            raise ValueError(f"{function}: loadfun is for files that a savefun wrote, and holdfast reads its own")
+        return Own(names, role, keep or (last(n_retains) if n_retains > 0 else None)), writer or SimpleWriter()
+    if keep is not None:
+        raise ValueError(
+            f"{function}: keep needs what the headers of snapshot files say, and a file in npz or of a savefun or "
+            "custom writer has none: use n_retains, or leave savefun and writer out"
+        )
+    if given is None and takes_jobs:
+        given = _save_stored_npz
+    if given in (save_npz, _save_stored_npz) and loadfun is None:
+        loadfun = restore_in_place
+    if autoload and loadfun is None:
+        what = "writer" if given is None else "savefun"
+        raise ValueError(
+            f"{function}: autoload cannot read what a {what} of your own writes: pass loadfun=, a function "
+            "loadfun(path, target)"
+        )
+    if writer is None:
+        writer = SimpleWriter(savefun=given)
+    return Foreign(names, max(n_retains, 0), loadfun), writer
+
+
+def _save_stored_npz(path: str, mapping: Any) -> None:
+    save_npz(path, mapping, compression=False)
+
+
+def _check_arguments(
+    function: str, savefun: Any, condition: Any, writer: Any, n_retains: Any, keep: Any, loadfun: Any, on_failure: Any
+) -> None:
+    if savefun is not None and writer is not None:
+        raise TypeError("savefun and writer arguments cannot be specified together.")
+    for name, value in (("savefun", savefun), ("condition", condition), ("writer", writer), ("loadfun", loadfun)):
+        if value is not None and not callable(value):
+            raise TypeError(f"{function}: {name} must be callable, not {type(value).__name__}")
+    if isinstance(n_retains, bool) or not hasattr(type(n_retains), "__index__"):
+        raise TypeError(f"{function}: n_retains must be an int, not {n_retains!r}")
+    if keep is not None and not isinstance(keep, Policy):
+        raise TypeError(f"{function}: keep must be a policy such as holdfast.keep.last(3), not {keep!r}")
+    if keep is not None and n_retains > 0:
+        raise TypeError(f"{function}: keep and n_retains cannot be specified together")
+    if on_failure not in ON_FAILURE:
+        raise ValueError(f"{function}: on_failure must be 'raise' or 'warn', not {on_failure!r}")

@@ -1,0 +1,302 @@
+"""The files of a snapshot extension: how they are written, which there are, and which of them go.
+
+`Own` are snapshot files: their headers say what they are. `Foreign` are npz files and whatever a savefun or a custom
+writer makes: all that is known of them is their names.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from holdfast import lock, reporter
+from holdfast.catalog import ERROR_SUFFIX, Collection
+from holdfast.errors import DamagedError, MismatchError
+from holdfast.files import opened
+from holdfast.keep import Best, Policy
+from holdfast.staging import Arena
+from holdfast.state.capture import capture
+from holdfast.state.flat import flatten
+from holdfast.state.restore import restore
+from holdfast.storage.local import LocalStorage
+from holdfast.training.extensions.snapshot_names import Filename
+from holdfast.writers import Job
+
+METRICS_BYTES = 1536  # that names and values of metrics may take in a header, which has 4 KiB for all facts
+
+_log = logging.getLogger("holdfast")
+
+
+class Files(Protocol):
+    """What an extension does with its files."""
+
+    def open(self, trainer: Any) -> None:
+        """Look into the trainer's folder, which is made where there is none."""
+
+    def lock(self) -> None:
+        """Keep other processes from writing here, and sweep what dead ones left; again: nothing."""
+
+    def has_any(self) -> bool:
+        """Whether there is something to resume from, or to fail with."""
+
+    def resume(self, target: Any) -> str | None:
+        """Restore the newest good one into `target`; its name, or None where there is none."""
+
+    def write(self, trainer: Any, name: str, target: Any, reason: str, writer: Any) -> None:
+        """Take a snapshot, and remove old ones once it is durable."""
+
+    def close(self) -> None:
+        """Let other processes write here."""
+
+
+class Folder:
+    """A trainer's folder, which this process may lock."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._storage: LocalStorage | None = None
+        self._lock: lock.Lock | None = None
+
+    @property
+    def storage(self) -> LocalStorage:
+        assert self._storage is not None, "the folder was not opened"
+        return self._storage
+
+    def open(self, trainer: Any) -> None:
+        if self._storage is None:
+            self._storage = LocalStorage(os.fspath(trainer.out))
+
+    def lock(self) -> None:
+        if self._lock is None:
+            self._lock = lock.acquire(self.storage.location)
+            self.storage.sweep(self._depth)
+
+    @property
+    def is_locked(self) -> bool:
+        return self._lock is not None
+
+    def close(self) -> None:
+        held, self._lock = self._lock, None
+        if held is not None:
+            held.release()
+
+
+class Own:
+    """Snapshot files of one template and role.
+
+    Args:
+        names: how they are named.
+        role: "trainer" or "object".
+        policy: which of them stay; None: all.
+    """
+
+    def __init__(self, names: Filename, role: str, policy: Policy | None) -> None:
+        self._names = names
+        self._role = role
+        self._policy = policy
+        self._folder = Folder(names.depth)
+        self._collection: Collection | None = None
+        self._arena = Arena()
+
+    def open(self, trainer: Any) -> None:
+        self._folder.open(trainer)
+        if self._collection is None:
+            template = self._names.template or ""  # a function's names follow no template, and nothing is removed
+            self._collection = Collection(self._folder.storage, template=template, role=self._role, keep=self._policy)
+
+    def lock(self) -> None:
+        self._folder.lock()
+
+    def close(self) -> None:
+        self._folder.close()
+
+    def has_any(self) -> bool:
+        listing = self._opened().read()
+        return bool(listing.snapshots or listing.damaged)
+
+    def resume(self, target: Any) -> str | None:
+        found = self._opened().resume(lambda snapshot: restore_in_place(snapshot, target))
+        return None if found is None else os.fspath(found[1])
+
+    def write(self, trainer: Any, name: str, target: Any, reason: str, writer: Any) -> None:
+        collection = self._opened()
+        if reason == "error":
+            name = collection.error_name(name)
+        staged = self._arena.stage(capture(target))
+        updater = getattr(trainer, "updater", trainer)
+        facts = collection.new_facts(
+            name,
+            step=int(updater.iteration),
+            epoch=_epoch_of(updater),
+            metrics=_metrics_of(trainer, self._policy),
+            reason=reason,
+        )
+        pending = writer.submit(Job(name, lambda: collection.commit(staged, facts, None)))
+        if pending.done():
+            pending.result()
+
+    def _opened(self) -> Collection:
+        assert self._collection is not None, "the extension was not opened"
+        return self._collection
+
+
+class Foreign:
+    """Files that are known by their names alone.
+
+    Args:
+        names: how they are named; the numbers in a name give their order.
+        n_retains: how many of the newest stay; 0: all.
+        loadfun: `loadfun(path, target)` restores one.
+    """
+
+    def __init__(self, names: Filename, n_retains: int, loadfun: Callable[[str, Any], Any] | None) -> None:
+        self._names = names
+        self._n_retains = n_retains
+        self._loadfun = loadfun
+        self._folder = Folder(names.depth)
+        self._written: list[str] = []  # by this process, and given to the writer; the newest last
+
+    def open(self, trainer: Any) -> None:
+        self._folder.open(trainer)
+
+    def lock(self) -> None:
+        self._folder.lock()
+
+    def close(self) -> None:
+        if self._folder.is_locked:
+            self._retain()  # what a writer in the background finished since
+        self._folder.close()
+
+    def has_any(self) -> bool:
+        return bool(self._found())
+
+    def resume(self, target: Any) -> str | None:
+        assert self._loadfun is not None
+        found = self._found()
+        bad = []
+        for name in [*reversed(found), *reversed(self._found(ERROR_SUFFIX))]:
+            path = os.path.join(self._folder.storage.location, name)
+            try:
+                self._loadfun(path, target)
+            except DamagedError as error:
+                _log.warning("passed over: %s", str(error))
+                bad.append(str(error))
+                continue
+            _log.info("%s: resumed from this file", path)
+            return path
+        if bad:
+            raise DamagedError(f"{self._folder.storage.location}: every snapshot is damaged: {'; '.join(bad)}")
+        return None
+
+    def write(self, trainer: Any, name: str, target: Any, reason: str, writer: Any) -> None:
+        out = self._folder.storage.location
+        if reason == "error" and os.path.exists(os.path.join(out, name)):
+            name += ERROR_SUFFIX
+        writer(name, out, flatten(capture(target)))
+        if reason != "error":
+            self._written = [one for one in self._written if one != name] + [name]
+            self._retain()
+
+    def _found(self, suffix: str = "") -> list[str]:
+        """Names of this template that lie in the folder, oldest first: by their numbers, those of this run last."""
+        names = [entry.name for entry in self._folder.storage.list(self._names.depth)]
+        numbers = {
+            name: found
+            for name in names
+            if name.endswith(suffix) and (found := self._names.numbers(name.removesuffix(suffix))) is not None
+        }
+        mine = {name: position for position, name in enumerate(self._written)}
+        return sorted(numbers, key=lambda name: (mine.get(name, -1), numbers[name]))
+
+    def _retain(self) -> None:
+        """Remove what is older than the newest `n_retains`, once the newest one is there."""
+        if not self._n_retains or not self._written:
+            return
+        found = self._found()
+        if self._written[-1] not in found:
+            return  # a writer in the background has not finished it
+        for name in found[: -self._n_retains]:
+            try:
+                self._folder.storage.remove(name)
+            except OSError as error:
+                _log.warning(
+                    "'%s' is older than the newest %d, but cannot be removed: %s", name, self._n_retains, error
+                )
+
+
+def restore_in_place(source: str | os.PathLike[str], target: Any) -> Any:
+    """Restore a target from a file of any format that holdfast reads.
+
+    An extension that only the trainer or only the file has is named and passed over: a program may gain or lose a
+    report without losing its run.
+    Raises:
+        MismatchError: the file does not fit; nothing was changed. Or the target cannot change in place.
+        DamagedError: the file is not what was written.
+    """
+    with opened(source) as file:
+        tree = file.tree()
+        file.verify()
+        own = file.format == "snapshot"
+        extensions = _Extensions(file.where)
+        try:
+            restored = restore(
+                tree,
+                target,
+                casting="no" if own else "same_kind",
+                may_lack=extensions.may_lack,
+                may_have_more=extensions.may_have_more if own else lambda path: True,
+            )
+        except MismatchError as error:
+            raise MismatchError(f"{file.where}: {error}") from error
+    if restored is not target:
+        raise MismatchError(
+            f"{os.fspath(source)}: a {type(target).__name__} cannot change in place, so that an extension cannot "
+            "restore it; make it one of the updater's targets, or keep it in a dict"
+        )
+    return restored
+
+
+class _Extensions:
+    """Which of a trainer's extensions and their triggers a file and a program do not share; each is named once."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._named: set[str] = set()
+
+    def may_lack(self, path: str) -> bool:
+        return self._tolerates(path, "holds nothing of the extension %s, which begins here as a new one")
+
+    def may_have_more(self, path: str) -> bool:
+        return self._tolerates(path, "holds the extension %s, which this trainer does not have; its state is left out")
+
+    def _tolerates(self, path: str, what: str) -> bool:
+        branch, _, name = path.partition("/")
+        if branch not in ("extensions", "extension_triggers") or "/" in name:
+            return False
+        if name and name not in self._named:
+            self._named.add(name)
+            _log.warning("%s: " + what, self._where, f"'{name}'")
+        return True
+
+
+def _epoch_of(updater: Any) -> float | None:
+    try:
+        return float(updater.epoch_detail)
+    except AttributeError:  # its iterator counts no epochs
+        return None
+
+
+def _metrics_of(trainer: Any, policy: Policy | None) -> Mapping[str, float]:
+    """The scalars of this iteration's observation, those that a policy asks for first, as far as a header has room."""
+    scalars = reporter.scalars_of(getattr(trainer, "observation", {}))
+    wanted = [part.metric for part in policy.parts() if isinstance(part, Best)] if policy is not None else []
+    kept: dict[str, float] = {}
+    room = METRICS_BYTES
+    for name in [*[one for one in wanted if one in scalars], *scalars]:
+        room -= 2 * len(ascii(name)) + 32
+        if room < 0:
+            break
+        kept[name] = scalars[name]
+    return kept
