@@ -31,7 +31,7 @@ def train() -> None:
     random.seed(0)  # and these two as well
     np.random.seed(0)
     images, labels, held_out_images, held_out_labels = load()
-    hidden = 1536
+    hidden = 1152
     model = nn.Sequential(
         nn.Linear(64, hidden), nn.ReLU(), nn.Dropout(0.5),
         nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(0.5),

@@ -59,7 +59,7 @@ class Network:
         return (drawn >= self.dropout).astype(np.float32) / (1 - self.dropout)
 
 
-def new_network(seed: int, hidden: int = 1536) -> Network:
+def new_network(seed: int, hidden: int = 1152) -> Network:
     """A network that has learnt nothing yet; the same for the same seed."""
     noise = np.random.default_rng(seed)
     sizes = (64, hidden, hidden, 10)
