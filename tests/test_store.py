@@ -16,7 +16,7 @@ from holdfast import keep, lock
 from holdfast.errors import NotFoundError
 from holdfast.snapshot import Snapshot
 from holdfast.store import SnapshotStore
-from snapshots import written
+from snapshots import damage, written
 
 
 def state(value: float = 0.0) -> dict[str, object]:
@@ -267,7 +267,21 @@ def test_of_two_files_of_one_step_the_good_and_newer_one_counts(store, location)
     assert store.at(1).sequence == 2
 
 
+def test_a_step_whose_file_is_damaged_is_not_there_and_the_damage_is_named(store, location):
+    path = damage(written(location, 1), header=True)
+    with pytest.raises(NotFoundError, match=f"no snapshot of step 1, only of: none; damaged: {path}"):
+        store.at(1)
+
+
 # readonly
+
+
+def test_a_readonly_store_that_may_not_be_looked_into_is_an_error_and_not_empty(location, faults):
+    with (
+        faults.error_at("stat", errno.EACCES),
+        pytest.raises(PermissionError),
+    ):
+        SnapshotStore(location, readonly=True)
 
 
 def test_a_readonly_store_writes_nothing_at_all(location, tmp_path, faults):
@@ -303,3 +317,11 @@ def test_a_readonly_store_of_a_missing_directory_is_empty_until_somebody_makes_i
         with SnapshotStore(location) as writer:
             writer.save(1, state(1)).result()
             assert reader.latest().step == 1
+
+
+def test_a_snapshot_with_a_metric_that_is_not_a_number_is_equal_to_itself(tmp_path):
+    with SnapshotStore(tmp_path) as store:
+        snapshot = store.save(1, {"a": 1}, metrics={"loss": math.nan}).result()
+        assert snapshot == store.at(1)
+        assert store.plan().keep[snapshot] == ("the newest",)
+        assert snapshot != store.save(1, {"a": 1}).result()

@@ -140,7 +140,7 @@ def every(*, steps: int | None = None, hours: float | None = None) -> Every:
     """Keep one snapshot of every so many steps, or hours: the first of each interval. The others may go.
 
     The intervals begin at whole multiples: with steps=1000 the first snapshot at or after step 1000 stays, the first at
-    or after 2000, and so on; hours are counted from a midnight in UTC, by the time in the snapshot's header.
+    or after 2000, and so on; hours are counted from the beginning of 1970 in UTC, by the time in a snapshot's header.
 
     Args:
         steps: at least 1.

@@ -11,7 +11,7 @@ from typing import Any
 Json = Any  # None, bool, int, float, str, list of these, dict of str to these
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """One committed snapshot: an `os.PathLike` of its file, with the facts that its header states.
 
@@ -31,13 +31,21 @@ class Snapshot:
     role: str = field(default="file", repr=False)  # "file", "store", "object" or "trainer"
     template: str = field(default="", repr=False)  # the pattern that `name` was made from
     library: str = field(default="", repr=False)  # the version of holdfast that wrote it
-    _read_metadata: Callable[[], Mapping[str, Json]] = field(default=dict, repr=False, compare=False)
+    _read_metadata: Callable[[], Mapping[str, Json]] = field(default=dict, repr=False)
 
     def __fspath__(self) -> str:
         return os.path.join(self.location, self.name)
 
+    def __eq__(self, other: object) -> bool:
+        # Not field by field: a metric may be NaN, which is equal to nothing.
+        return self._identity == other._identity if isinstance(other, Snapshot) else NotImplemented
+
     def __hash__(self) -> int:
-        return hash((self.location, self.name, self.run_id, self.sequence))
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, str, str, int]:
+        return self.location, self.name, self.run_id, self.sequence
 
     @property
     def metadata(self) -> Mapping[str, Json]:

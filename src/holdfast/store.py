@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -89,8 +90,8 @@ class SnapshotStore:
         self._pending: list[Pending] = []
         self._lock: Lock | None = None
         if readonly:
-            present = os.path.lexists(self._location)
-            self._open(LocalStorage(self._location, create=False) if present else _Missing(self._location))
+            self._open(_Missing(self._location))
+            self._reading()
             return
         self._open(LocalStorage(self._location))
         self._lock = acquire(self._location)
@@ -262,13 +263,7 @@ class SnapshotStore:
         return snapshot
 
     def unpin(self, step: int) -> Snapshot:
-        """Let policies decide again about the snapshot of a step; that it was not pinned is no error.
-
-        Raises:
-            NotFoundError: there is no snapshot of that step; says which there are.
-            CommitError: the pin could not be removed.
-            PermissionError: the store is readonly.
-        """
+        """Let policies decide again about the snapshot of a step, pinned or not. Raises what pin raises."""
         catalog = self._writing().catalog
         snapshot = catalog.read().at(_checked_step(step))
         catalog.unpin(snapshot)
@@ -308,8 +303,9 @@ class SnapshotStore:
 
     def _reading(self) -> Collection:
         self._check_open()
-        if isinstance(self._storage, _Missing) and os.path.lexists(self._location):
-            self._open(LocalStorage(self._location, create=False))
+        if isinstance(self._storage, _Missing):
+            with suppress(FileNotFoundError):
+                self._open(LocalStorage(self._location, create=False))
         return self._collection
 
     def _writing(self) -> Collection:

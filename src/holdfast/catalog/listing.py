@@ -31,7 +31,10 @@ class Listing:
         """The snapshot of a step. Raises NotFoundError, which says which steps there are."""
         found = [snapshot for snapshot in self.snapshots if snapshot.step == step]
         if not found:
-            raise NotFoundError(f"{self.location}: there is no snapshot of step {step}, only of: {self.steps()}")
+            broken = "; damaged: " + shown(path for path, _ in self.damaged) if self.damaged else ""
+            raise NotFoundError(
+                f"{self.location}: there is no snapshot of step {step}, only of: {self.steps()}{broken}"
+            )
         return max(found, key=by_merit)
 
     def best(self, metric: str, mode: Mode) -> Snapshot | None:
