@@ -62,7 +62,11 @@ def restore(
     root, reserved = tree.root, tree.reserved
     if isinstance(root, Branch) and root.kind == "untyped":
         root, reserved = lookup.without_reserved(root)
-    restored = _Plan(strict, casting, may_lack, may_have_more).carry_out(root, target, "")
+    plan = _Plan(strict, casting, may_lack, may_have_more)
+    try:
+        restored = plan.carry_out(root, target, "")
+    finally:
+        plan.forget()
     if reserved is not None and protocols.keeps_reserved(target):
         target.restore_reserved(detached(reserved))
     return restored
@@ -76,6 +80,7 @@ class _Plan:
     casting: str
     may_lack: Callable[[str], bool]
     may_have_more: Callable[[str], bool]
+    is_part: bool = False  # of an object that is put back as a whole
 
     def __post_init__(self) -> None:
         self.misfits = Misfits(self.strict, self.casting, self.may_lack, self.may_have_more)
@@ -85,7 +90,11 @@ class _Plan:
         # by id, of containers that change in place: where they stand, and what they are to hold
         self.filled: dict[int, tuple[str, list[Any]]] = {}
         self.builder = Builder(None, casting=self.casting)
-        self.whole = self  # the plan that is carried out; this one may be a trial of a part of it
+        self.trial_of: _Plan | None = None  # the plan that is carried out, where this one only tries a part of it
+
+    @property
+    def whole(self) -> _Plan:
+        return self.trial_of or self
 
     def carry_out(self, node: Node, target: Any, path: str) -> Any:
         with collector_paused():  # it would run again and again over what is only growing
@@ -95,13 +104,22 @@ class _Plan:
         self.misfits.raise_any()
         restored = finish()
         self.misfits.raise_any()
-        run_steps(self.steps)
+        if self.is_part:
+            for step in self.steps:
+                step.run()
+        else:
+            run_steps(self.steps)
         try:
             self._apply()
         except BaseException:
             self._apply()  # once more does no harm, and an interrupt must not leave the target half-way
             raise
         return restored
+
+    def forget(self) -> None:
+        """Let go of what refers back to this plan, and so of the file that the tree lies in: at once, and not when the
+        garbage collector comes by."""
+        self.steps, self.writes, self.changes, self.filled = [], [], [], {}
 
     def _apply(self) -> None:
         writes.run(self.writes)
@@ -129,7 +147,7 @@ class _Plan:
         except CaptureError as error:
             raise CaptureError(f"{where(path)} {error}") from None
         if parts is None and plain is None and type(target) not in (str, bytes):
-            raise CaptureError(f"{where(path)} is a {type(target).__qualname__}, {protocols.advice(target)}")
+            raise CaptureError(f"{where(path)} is {protocols.named(target)}, {protocols.advice(target)}")
         if fit.is_none(node):
             return lambda: None
         if parts is None:
@@ -153,8 +171,7 @@ class _Plan:
         if isinstance(node, Branch) and node.kind == "untyped":
             node = _typed(node, kind, today)
         if not isinstance(node, Branch) or node.kind != kind or node.meta != today.meta:
-            found = f"it is of {node.meta}" if isinstance(node, Branch) and node.kind == kind else ""
-            self.misfits.differs(path, node, f"a {kind} ({today.meta})" if today.meta else f"a {kind}", found)
+            self.misfits.differs(path, node, f"a {kind} ({today.meta})" if today.meta else f"a {kind}")
             return lambda: target
         if kind != "jax.key":
             self.steps.append(Load(path, target, "generator", node, Capture(target, at=path).tree.root))
@@ -210,7 +227,11 @@ class _Plan:
 
     def _restore_part(self, node: Node, value: Any, path: str) -> Any:
         """What a serialize method asked for, at once: the object around it is put back if this fails."""
-        return _Plan(self.strict, self.casting, self.may_lack, self.may_have_more).carry_out(node, value, path)
+        part = _Plan(self.strict, self.casting, self.may_lack, self.may_have_more, is_part=True)
+        try:
+            return part.carry_out(node, value, path)
+        finally:
+            part.forget()
 
     def _value(self, node: Node, target: Any, today: Value, path: str) -> Finish:
         if isinstance(node, Array) and arrays.shape_of(node) == ():
@@ -302,7 +323,7 @@ class _Plan:
         if today is None or (isinstance(node, Value) and not isinstance(today, enum.Enum)):
             return lambda: self._build(node, today, path)
         trial = _Plan(True, self.casting, self.may_lack, self.may_have_more)
-        trial.whole = self.whole
+        trial.trial_of = self.whole
         finish = trial.visit(node, today, path)
         if trial.misfits.any():
             if trial.steps:
