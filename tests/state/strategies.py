@@ -14,6 +14,7 @@ import random
 import reprlib
 import struct
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +25,10 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from holdfast.state import generators
+from holdfast.state import dtypes, generators
+from holdfast.state.capture import capture
+from holdfast.state.load import load
+from holdfast.state.tree import Array, Branch, Leaf, StateTree, Value
 
 
 class Pair(NamedTuple):
@@ -520,25 +524,19 @@ def _is_weak(value: Any) -> bool:
     return isinstance(value, jax.Array) and value.weak_type
 
 
-def leaf_pairs() -> st.SearchStrategy[Pair]:
-    """Everything that no other target stands in."""
-    return st.one_of(
-        plain_pairs(),
-        array_pairs(),
-        array_pairs(),
-        tied_pairs(),
-        generator_pairs(),
-        _growing(),
-        _enums(),
-        _absent(),
-        _long(),
-    )
+def pairs(*, absent: bool = True) -> st.SearchStrategy[Pair]:
+    """Two targets of every supported type, nested.
 
-
-def pairs() -> st.SearchStrategy[Pair]:
-    """Two targets of every supported type, nested."""
+    Args:
+        absent: the second may hold None where the first has something.
+    """
+    leaves = [
+        plain_pairs(), array_pairs(), array_pairs(), tied_pairs(), generator_pairs(), _growing(), _enums(), _long(),
+    ]  # fmt: skip
     return st.recursive(
-        leaf_pairs(), lambda inner: st.one_of(_mappings(inner), _sequences(inner), _records(inner)), max_leaves=8
+        st.one_of(*leaves, *([_absent()] if absent else [])),
+        lambda inner: st.one_of(_mappings(inner), _sequences(inner), _records(inner)),
+        max_leaves=8,
     )
 
 
@@ -578,7 +576,7 @@ def _is_no_deque(pair: Pair) -> bool:
 
 
 def _are_the_same_keys(pair: Pair) -> bool:
-    return list(pair.saved) == list(pair.fresh)  # nor does it show an order
+    return not isinstance(pair.saved, defaultdict) and list(pair.saved) == list(pair.fresh)  # nor shows it an order
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
@@ -671,3 +669,20 @@ def _tensor_bytes(tensor: torch.Tensor) -> np.ndarray:
         return np.empty(0, np.uint8)
     plain = tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
     return plain.reshape(-1).view(torch.uint8).numpy()
+
+
+def state_of(target: Any) -> Any:
+    """The bits of a target's whole state, whatever it is: two calls give the same if it did not change in between."""
+    return bits(load(capture(target)))
+
+
+def untyped(found: Mapping[str, np.ndarray | None]) -> StateTree:
+    """What a file without a tree of its own holds: arrays by their whole names, and None."""
+    return StateTree(Branch("untyped", tuple(found), tuple(_untyped(name, array) for name, array in found.items())))
+
+
+def _untyped(name: str, array: np.ndarray | None) -> Value | Array:
+    if array is None or array.dtype == object:
+        return Value("none", None)
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
+    return Array(Leaf(name, dtypes.from_numpy(array.dtype), array.shape, array.nbytes, data), "numpy")

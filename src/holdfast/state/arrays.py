@@ -74,8 +74,8 @@ def dtype_of(value: Any, framework: str) -> str:
         name = _FROM_TORCH.get(str(value.dtype))
         if name is None:
             raise CaptureError(
-                f"a tensor of {value.dtype} cannot be kept; keep a tensor of another dtype made of it "
-                f"({', '.join(_FROM_TORCH)})"
+                f"a tensor of {value.dtype} cannot be kept; convert it to another dtype, as to torch.float32 or "
+                "torch.complex64"
             )
         return name
     return _dtype_name(np.dtype(value.dtype))
@@ -99,6 +99,8 @@ def check(value: Any, framework: str) -> None:
             raise CaptureError(
                 f"a {kind.__name__} is more than an array; keep numpy.asarray of it, and beside that what else it holds"
             )
+        if value.dtype.kind == "T":
+            raise CaptureError("an array of numpy's StringDType cannot be kept; keep value.astype('U')")
         if value.dtype.hasobject:
             raise CaptureError(
                 "an array of Python objects holds addresses, not values; keep a list, or an array of numbers or strings"
@@ -132,9 +134,10 @@ def _check_tensor(value: Any, kind: type) -> None:
         raise CaptureError("a tensor on the meta device has no values; materialise it first, as module.to_empty() does")
     if kind not in (torch.Tensor, torch.nn.Parameter):
         if is_uninitialised(value):
-            raise CaptureError(f"a {kind.__name__} has no shape yet; keep its module, or run the module once first")
+            raise CaptureError(f"an {kind.__name__} has no shape yet; keep its module, or run the module once first")
         raise CaptureError(
-            f"a {kind.__module__}.{kind.__qualname__} is more than a tensor; keep the plain tensors that it is made of"
+            f"a {kind.__module__}.{kind.__qualname__} is more than a tensor; keep the plain tensors it is made of "
+            "(of a DTensor: full_tensor())"
         )
     if value.is_quantized:
         raise CaptureError(
@@ -185,6 +188,12 @@ def copy_into(leaf: Leaf, out: Bytes) -> None:
 def raw(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The same elements as bytes where they have fields: numpy copies these one by one, and never what pads them."""
     return array if array.dtype.names is None else array.view(np.dtype((np.void, array.itemsize)))
+
+
+def value_bytes(array: np.ndarray[Any, Any]) -> bytes:
+    """The bytes of every element in C order, without what pads its fields."""
+    names = array.dtype.names
+    return array.tobytes() if names is None else b"".join([value_bytes(array[name]) for name in names])
 
 
 def bytes_of(leaf: Leaf) -> Bytes:

@@ -79,7 +79,7 @@ class Capture:
             return self._array(value, framework, path)
         if id(value) in self._open:
             raise CaptureError(
-                f"{where(path)} is a {_name(value)} that contains itself, and a state must end somewhere"
+                f"{where(path)} is {protocols.named(value)} that contains itself, and a state must end somewhere"
             )
         if depth >= MAX_DEPTH:
             raise CaptureError(f"{where(path)} lies over {MAX_DEPTH} levels deep; flatten the target")
@@ -104,28 +104,27 @@ class Capture:
                 return self._node(value.state_dict(), path, depth)
             finally:
                 self._inside_modules -= protocols.is_torch(value)
-        generator = generators.kind_of(value)
+        generator = None if arrays.is_abstract(value) else generators.kind_of(value)
         try:
             parts = generators.take_apart(generator, value) if generator else containers.take_apart(value)
         except CaptureError as error:
             raise CaptureError(f"{where(path)} {error}") from None
         if parts is None:
-            raise CaptureError(f"{where(path)} is a {_name(value)}, {protocols.advice(value)}")
+            raise CaptureError(f"{where(path)} is {protocols.named(value)}, {protocols.advice(value)}")
         if generator:
             self.owners[path] = value
         return self._branch(parts, path, depth)
 
     def _from_serializer(self, serializer: TreeSerializer, path: str, depth: int) -> Node:
-        keys, children = [], []
+        found: dict[str, Node] = {}
         for key, child in serializer.children.items():
-            if isinstance(child, TreeSerializer):
-                if child.children:
-                    keys.append(key)
-                    children.append(self._from_serializer(child, join(path, key), depth + 1))
-            else:
-                keys.append(key)
-                children.append(child)
-        return self._finish(Branch("dict", tuple(keys), tuple(children)), path)
+            if not isinstance(child, TreeSerializer):
+                found[key] = child
+                continue
+            part = self._from_serializer(child, join(path, key), depth + 1)
+            if not isinstance(part, Branch) or part.children:  # else it was only asked for
+                found[key] = part
+        return self._finish(Branch("dict", tuple(found), tuple(found.values())), path)
 
     def _branch(self, parts: Parts, path: str, depth: int) -> Node:
         children = [
@@ -135,8 +134,8 @@ class Capture:
             for key, child in zip(parts.children, children, strict=True):
                 if not lookup.is_plain(child):
                     raise CaptureError(
-                        f"{where(path)} is a {parts.kind} with the element {key!r:.80}, a {_name(key)}, which a file "
-                        "could not give back; keep a set of plain values and tuples of them"
+                        f"{where(path)} is a {parts.kind} with the element {key!r:.80}, {protocols.named(key)}, which "
+                        "a file could not give back; keep a set of plain values and tuples of them"
                     )
         return self._finish(Branch(parts.kind, parts.keys, tuple(children), parts.meta), path)
 
@@ -180,9 +179,6 @@ class Capture:
 
 def where(path: str) -> str:
     """A place of a target, for messages."""
+    if len(path) > 200:
+        path = f"{path[:90]}...{path[-90:]}"
     return f"'{path}'" if path else "the target"
-
-
-def _name(value: object) -> str:
-    kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -200,7 +200,7 @@ def _check_key(key: object) -> None:
     elif type(key) not in _KEY_TYPES:
         raise CaptureError(
             f"has the key {key!r:.80} of type {type(key).__name__}; keys are str, int, bool, float, bytes, None or "
-            "tuples of these"
+            "tuples of these: take its value, name or text"
         )
     elif type(key) is int and key.bit_length() > MAX_KEY_BITS:
         raise CaptureError(f"has an int of {key.bit_length()} bits as a key, of at most {MAX_KEY_BITS}; take its text")

@@ -232,7 +232,7 @@ class _Comparison:
     def _branches(self, node: Branch, today: Branch, path: str, lenient: bool) -> None:
         if today.kind in generators.KINDS:
             if node.kind != "untyped" and node.meta != today.meta:
-                self.misfits.differs(path, node, f"a {today.kind} ({today.meta})", f"of {node.meta}")
+                self.misfits.differs(path, node, lookup.describe(today))
             return
         if today.kind in containers.GROWING:
             return  # taken as the snapshot has it

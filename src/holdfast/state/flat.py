@@ -41,5 +41,7 @@ def _array(node: Node) -> np.ndarray[Any, Any]:
     if isinstance(node, Value):
         return values.to_array(node)
     assert isinstance(node, Array)
-    made: np.ndarray[Any, Any] = arrays.wrap(arrays.carried(node).copy(order="C"), arrays.dtype_name(node), "numpy")
+    carried = arrays.carried(node)
+    copied = arrays.raw(carried).copy(order="C").view(carried.dtype)
+    made: np.ndarray[Any, Any] = arrays.wrap(copied, arrays.dtype_name(node), "numpy")
     return made

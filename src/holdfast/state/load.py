@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from typing import Any, Literal
 
 import numpy as np
 
 from holdfast.errors import MismatchError, UnknownFormatError
-from holdfast.state import arrays, containers, generators, lookup, values
+from holdfast.state import arrays, containers, fit, generators, lookup, values
 from holdfast.state.arrays import Bytes
 from holdfast.state.tree import Array, Branch, Key, Leaf, Node, StateTree, Value
 
@@ -79,7 +80,10 @@ class Builder:
         """
         node = lookup.unpacked(node)
         if isinstance(node, Value):
-            return like if node.kind == "none" and arrays.is_uninitialised(like) else values.from_value(node)
+            if node.kind == "none" and arrays.is_uninitialised(like):
+                return like
+            value = values.from_value(node)
+            return containers.member_of(like, value) if isinstance(like, enum.Enum) and value is not None else value
         if isinstance(node, Array):
             if values.is_scalar(like) and arrays.shape_of(node) == ():
                 return scalar(node, like)
@@ -93,6 +97,10 @@ class Builder:
         parts = containers.take_apart(like) if like is not None else None
         if node.kind == "untyped":
             return self._untyped(node, like, parts)
+        if parts is not None and parts.kind in fit.RECORDS - {node.kind} and fit.kinds_fit(node.kind, parts.kind):
+            found, rest = fit.children_for(node, parts.keys, parts.kind)
+            if len(found) == len(parts.keys) and not rest:
+                node = Branch(parts.kind, parts.keys, tuple(found[key] for key in parts.keys), parts.meta)
         today = dict(zip(parts.keys, parts.children, strict=True)) if parts is not None else {}
         children = [self.build(child, today.get(key)) for key, child in zip(node.keys, node.children, strict=True)]
         same = parts is not None and (parts.kind == node.kind or {parts.kind, node.kind} <= containers.MAPPINGS)
@@ -170,4 +178,4 @@ def scalar(node: Array, like: Any) -> Any:
     try:
         return values.from_array(found, like)
     except (TypeError, ValueError) as error:
-        raise MismatchError(f"{found.dtype} cannot become a {type(like).__name__}: {error}") from None
+        raise MismatchError(f"{found.dtype} stands for no value of type {type(like).__name__}: {error}") from None

@@ -28,7 +28,8 @@ class Step(Protocol):
     path: str
 
     @property
-    def method_name(self) -> str: ...
+    def refuser(self) -> str:
+        """What it is that may refuse the state, for messages."""
 
     def keep(self) -> None:
         """Remember the state that the object has; called before the first step runs."""
@@ -74,7 +75,8 @@ class Load:
             generators.set_state(node.kind, self.target, Builder("numpy").state(node))
         elif protocols.is_torch(self.target):  # copies it to its own devices
             today = self.target.state_dict()
-            state: Any = Builder("torch", casting=self.casting, placing=False).build(node, today)
+            framework = "torch" if hasattr(self.target, "param_groups") else None  # it may have no moments to go by yet
+            state: Any = Builder(framework, casting=self.casting, placing=False).build(node, today)
             if hasattr(today, "_metadata"):  # the versions of its modules
                 state = OrderedDict(state)
                 state._metadata = today._metadata
@@ -86,8 +88,9 @@ class Load:
             self.target.load_state_dict(Builder(None, casting=self.casting).build(node, self.target.state_dict()))
 
     @property
-    def method_name(self) -> str:
-        return {"serialize": "serialize()", "state_dict": "load_state_dict()"}.get(self.method, "setting its state")
+    def refuser(self) -> str:
+        names = {"serialize": "its own serialize()", "state_dict": "its own load_state_dict()"}
+        return names.get(self.method, "the generator")
 
 
 @dataclass
@@ -97,7 +100,7 @@ class Assign:
     path: str
     target: Any
     values: dict[str, Any]  # only those that are other objects than today's
-    method_name: str = "setting its attributes"
+    refuser: str = "its class"
     _before: dict[str, Any] = field(default_factory=dict)
 
     def keep(self) -> None:
@@ -114,27 +117,36 @@ class Assign:
             setattr(self.target, name, value)
 
 
-def run_steps(steps: list[Step]) -> None:
-    """Run every step, or leave every object as it was.
+def run_steps(steps: list[Step], then: Callable[[], None]) -> None:
+    """Run every step and then the rest, or leave everything as it was.
 
+    Args:
+        then: changes what else there is. It cannot fail, and doing it twice does no harm.
     Raises:
-        MismatchError: one failed; says of each object whether it is unchanged, put back, or not.
+        MismatchError: a step failed; says of each object whether it is unchanged, put back, or not.
     """
     for step in steps:  # all of them first: objects may share arrays
         step.keep()
-    for number, step in enumerate(steps):
-        try:
+    number = 0
+    try:
+        for number, step in enumerate(steps):
             step.run()
-        except BaseException as error:  # whatever it is, the objects must not stay half-way
-            outcome = _put_back(steps[: number + 1])
-            outcome += [f"{_where(later)} is unchanged" for later in steps[number + 1 :]]
-            if not isinstance(error, Exception):
-                _log.error("the restore was interrupted: %s", "; ".join(outcome))
-                raise
-            raise MismatchError(
-                f"{_where(step)}: its own {step.method_name} refused the snapshot's state: "
-                f"{type(error).__name__}: {error}\n  {'; '.join(outcome)}; nothing else was changed"
-            ) from error
+        number = len(steps)
+        then()
+    except BaseException as error:  # whatever it is, nothing must stay half-way
+        if number == len(steps):
+            then()
+            raise
+        outcome = _put_back(steps[: number + 1])
+        outcome += [f"{_where(later)} is unchanged" for later in steps[number + 1 :]]
+        said = f"{'; '.join(outcome)}; nothing else was changed"
+        if not isinstance(error, Exception):
+            _log.warning("a restore was interrupted: %s", said)
+            raise
+        step = steps[number]
+        raise MismatchError(
+            f"{_where(step)}: {step.refuser} refused the snapshot's state: {type(error).__name__}: {error}\n  {said}"
+        ) from error
 
 
 def _put_back(steps: list[Step]) -> list[str]:

@@ -181,4 +181,4 @@ def describe(node: Node | None) -> str:
         return "None" if node.kind == "none" else f"a {node.kind}"
     if node.kind == "untyped":
         return f"a group of {len(node.children)} names"
-    return f"a {node.kind} of {len(node.children)}"
+    return f"a {node.kind} ({node.meta})" if isinstance(node.meta, str) else f"a {node.kind} of {len(node.children)}"

@@ -6,7 +6,10 @@ module or a container a key that only one side has is a mistake.
 
 from __future__ import annotations
 
+import functools
 import sys
+import types
+from collections import deque
 from typing import Any
 
 from holdfast.errors import CaptureError
@@ -29,8 +32,8 @@ def protocol_of(value: object, where: str) -> str | None:
     if callable(getattr(value, "state_dict", None)):
         if not callable(getattr(value, "load_state_dict", None)):
             raise CaptureError(
-                f"{where} is a {type(value).__qualname__} with state_dict() but no load_state_dict(): it could "
-                "be saved but never restored; add the method, or save value.state_dict() itself"
+                f"{where} is {named(value)} with state_dict() but without load_state_dict(): it could be saved and "
+                "never restored; add the method, or save what state_dict() gives"
             )
         return "state_dict"
     return None
@@ -88,29 +91,44 @@ def keeps_reserved(value: object) -> bool:
     return callable(getattr(type(value), "reserved_state", None))
 
 
+_CODE = (
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.WrapperDescriptorType,
+    types.MethodWrapperType, types.MethodDescriptorType, types.CodeType, functools.partial,
+)  # fmt: skip
+_BASES = (dict, list, tuple, set, frozenset, deque, bytes, int, float, complex, str)
+
+
 def advice(value: object) -> str:
     """What to do about an object that no protocol knows: the end of a sentence about it."""
-    kind = type(value)
     if isinstance(value, type):
         return "a class and no object; keep an instance of it"
-    if kind.__name__ == "DataLoader":
+    if isinstance(value, _CODE):
+        return "code and no state; leave it out"
+    if type(value).__name__ == "DataLoader":
         return (
             "which cannot tell its place in the epoch; leave it out, and keep an iterator that can: "
             "holdfast.iterators.BatchIterator, or a loader with state_dict() and load_state_dict()"
         )
     if arrays.is_abstract(value):
-        return "which is a place for an array and has no values; save the arrays themselves"
+        return "a place for an array, without values; save the arrays themselves"
     if isinstance(value, bytearray | memoryview):
         return "which is not kept; keep bytes, or a numpy array of uint8"
-    if callable(value) and not hasattr(kind, "__dict__"):
-        return "code and no state; leave it out"
-    if isinstance(value, dict | list | tuple | set | int | float | str):
-        base = next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
+    base = next((base.__name__ for base in _BASES if isinstance(value, base)), None)
+    if base is not None:
         return (
-            f"a kind of {base} that may hold more than one; keep {base}(value), or give it state_dict() and "
-            "load_state_dict()"
+            f"a kind of {base} that may hold more than its items or its value; keep {base}(...) of it, or give it "
+            "state_dict() and load_state_dict()"
         )
+    if not hasattr(value, "__dict__"):
+        return "which holdfast cannot take apart; leave it out, or keep what matters of it in plain values or arrays"
     return (
-        "which holdfast cannot take apart; leave it out, keep a dict of what matters (vars(value)), make it a "
+        "which holdfast cannot take apart; leave it out, keep a dict of what matters (vars(...) of it), make it a "
         "dataclass, or give it state_dict() and load_state_dict()"
     )
+
+
+def named(value: object) -> str:
+    """The class of a value with its article, for messages."""
+    kind = type(value)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"

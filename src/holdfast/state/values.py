@@ -141,7 +141,9 @@ def guess(array: np.ndarray[Any, Any]) -> Value:
         return Value("str", found) if type(found) is str else to_value(found) or Value("none", None)
     if type(found) is bytes:
         return Value("bytes", found.hex())
-    is_number = array.dtype.kind in "biufc" or array.dtype.isbuiltin == 2  # ml_dtypes' say of themselves that they are V
+    is_number = (
+        array.dtype.kind in "biufc" or array.dtype.isbuiltin == 2
+    )  # ml_dtypes' say of themselves that they are V
     return (to_value(found) if is_number else None) or _from_scalar(scalar)  # type: ignore[arg-type]
 
 

@@ -108,12 +108,12 @@ def _agree(cluster: list[Write], misfits: Misfits) -> bool:
     """Write everything into a copy of the memory and read it again."""
     span, memory = _memory(cluster)
     wanted = np.array(memory)
-    datas = [arrays.raw(write.data()) for write in cluster]
+    datas = [write.data() for write in cluster]
     for write, data in zip(cluster, datas, strict=True):
         _view(wanted, span, write, data.dtype)[...] = data
     agree = True
     for write, data in zip(cluster, datas, strict=True):
-        if _view(wanted, span, write, data.dtype).tobytes() != data.tobytes():
+        if arrays.value_bytes(_view(wanted, span, write, data.dtype)) != arrays.value_bytes(data):
             agree = False
             others = ", ".join(repr(other.path) for other in cluster if other is not write) or "itself"
             misfits.differs(

@@ -1,0 +1,551 @@
+"""A restore is done wholly or not at all: a misfit is found before anything changes, and whoever fails half-way is put
+back."""
+
+from __future__ import annotations
+
+import collections
+import enum
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from holdfast import files
+from holdfast.errors import CaptureError, MismatchError
+from holdfast.state import arrays
+from holdfast.state.capture import capture
+from holdfast.state.load import load
+from holdfast.state.restore import restore
+from state.strategies import Point, state_of
+
+
+def refused(saved: Any, target: Any, said: str, **options: Any) -> str:
+    """The message of a restore that must fail and change nothing; `saved` may be a state that was loaded."""
+    before = state_of(target)
+    with pytest.raises(MismatchError, match=said) as caught:
+        restore(capture(saved), target, **options)
+    assert state_of(target) == before
+    return str(caught.value)
+
+
+def net(seed: int, width: int = 3) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.BatchNorm1d(width), torch.nn.Linear(width, 2))
+
+
+def trained(seed: int, kind: Any = torch.optim.Adam, **options: Any) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    module = net(seed)
+    optimizer = kind(module.parameters(), **options)
+    step(module, optimizer)
+    return module, optimizer
+
+
+def step(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    module(torch.arange(8.0).reshape(4, 2)).square().sum().backward()
+    optimizer.step()
+
+
+# --- found before anything changes ------------------------------------------------------------------------------------
+
+
+def test_one_bad_shape_in_a_module_is_found_before_the_others_are_loaded():
+    said = refused({"net": net(0, width=3)}, {"net": net(1, width=4)}, "nothing was changed")
+    assert "'net/0.weight' is F32 (3, 2) in the snapshot but F32 (4, 2) in the target" in said
+    assert "'net/2.weight'" in said
+
+
+def test_a_misfit_anywhere_keeps_everything_else_as_it_is():
+    saved = {"net": net(0), "a": np.ones(2), "jax": jnp.ones(2), "l": [1], "n": 3, "d": deque([1]), "e": np.ones(3)}
+    target = {"net": net(1), "a": np.zeros(2), "jax": jnp.zeros(2), "l": [2], "n": 4, "d": deque(), "e": np.ones(4)}
+    refused(saved, target, r"'e' is F64 \(3,\) in the snapshot but F64 \(4,\)")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(np.asarray, "numpy"), (torch.from_numpy, "torch"), (jnp.asarray, "jax")],
+)
+def test_another_dtype_is_refused_unless_casting_allows_it(make, kind):
+    saved, target = {"a": make(np.array([1.5, 2.0], np.float32))}, {"a": make(np.zeros(2, np.float16))}
+    said = refused(saved, target, "F32 .* in the snapshot but F16")
+    assert "casting='no' does not allow it" in said
+    assert "casting='same_kind' or 'unsafe' converts dtypes" in said
+    refused(saved, {"a": make(np.zeros(2, np.int32))}, "does not allow", casting="same_kind")
+    assert restore(capture(saved), target, casting="same_kind")["a"].tolist() == [1.5, 2.0]
+    assert restore(capture(saved), {"a": make(np.zeros(2, np.int32))}, casting="unsafe")["a"].tolist() == [1, 2]
+    assert arrays.framework_of(target["a"]) == kind
+
+
+def test_another_dtype_in_a_module_is_converted_where_casting_allows_it():
+    saved, target = net(0), net(1).half()
+    refused(saved, target, "F32 .* in the snapshot but F16")
+    restore(capture(saved), target, casting="same_kind")
+    assert torch.equal(target[0].weight, saved[0].weight.half())
+
+
+def test_a_load_method_is_given_the_dtype_that_it_has_where_casting_allows_it():
+    class Average:
+        def __init__(self, dtype):
+            self.mean = np.ones(2, dtype)
+
+        def state_dict(self):
+            return {"mean": self.mean}
+
+        def load_state_dict(self, state):
+            self.mean = state["mean"]
+
+    target = Average("f4")
+    refused(Average("f8"), target, "does not allow")
+    restore(capture(Average("f8")), target, casting="same_kind")
+    assert target.mean.dtype == "f4"
+
+
+def test_an_unknown_casting_is_an_error_of_the_caller():
+    with pytest.raises(ValueError, match="wanted 'no'"):
+        restore(capture(1), 1, casting="maybe")
+
+
+def test_text_that_is_no_number_is_found_before_anything_changes():
+    saved, target = {"a": np.array([1]), "b": np.array(["x"])}, {"a": np.array([0]), "b": np.array([0])}
+    refused(saved, target, "'b' is <U1.*invalid literal", casting="unsafe")
+
+
+KEYS = {
+    "dict": ({"a": 1, "b": np.ones(1)}, {"a": 2, "c": np.ones(1)}),
+    "nested": ({"a": {"x": 1}, "b": 1}, {"a": {"y": 1}, "b": 2}),
+    "module": (torch.nn.ModuleDict({"b": torch.nn.Linear(1, 1)}), torch.nn.ModuleDict({"c": torch.nn.Linear(1, 1)})),
+    "tuple": ((np.ones(1), 2), (np.zeros(1), 1, 3)),
+    "list of arrays": ([np.ones(1)], [np.zeros(1), np.zeros(1)]),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_keys_that_only_one_side_has_are_refused(kind):
+    saved, target = KEYS[kind]
+    refused({"it": saved}, {"it": target}, "missing in the snapshot: 'it/")
+    said = refused({"it": target}, {"it": saved}, "only in the snapshot: 'it/")
+    assert "strict=False keeps the target's own values for what is missing and leaves out the rest" in said
+
+
+@dataclass
+class Two:
+    a: Any
+    b: Any
+
+
+@dataclass
+class Three:
+    a: Any
+    b: Any
+    c: Any
+
+
+def test_a_field_that_only_one_side_has_is_refused():
+    refused(Two(np.ones(1), 2), Three(np.zeros(1), 1, 0), "missing in the snapshot: 'c'")
+    refused(Three(np.ones(1), 2, 3), Two(np.zeros(1), 1), "only in the snapshot: 'c'")
+
+
+@pytest.mark.parametrize(
+    ("saved", "target"),
+    [
+        (1, "a"), ("a", 1), (b"a", "a"), ({"a": 1}, [1]), ([1], {"a": 1}), (np.ones(1), 1), (1, np.ones(1)),
+        ({1}, [1]), ([1], {1}), ({"a": 1}, np.ones(1)), (np.ones(1), {"a": 1}), ([1], 3), (3, [1]), (1, Two(1, 2)),
+        ([1, 2], Two(1, 2)), (np.random.default_rng(1), 3), (3, np.random.default_rng(1)), (3, jax.random.key(1)),
+    ],
+)  # fmt: skip
+def test_another_kind_of_value_is_refused(saved, target):
+    refused({"first": np.ones(1), "it": saved}, {"first": np.zeros(1), "it": target}, "'it")
+
+
+def test_an_object_with_a_load_method_cannot_become_none():
+    refused({"it": None}, {"it": net(1)}, "'it' is None in the snapshot but a .*Sequential")
+    refused({"it": None}, {"it": np.random.default_rng(1)}, "'it' is None in the snapshot but a numpy.Generator")
+
+
+class Colour(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+class Fewer(enum.Enum):
+    RED = 1
+
+
+def test_a_value_that_no_member_of_an_enum_has_is_found_before_anything_changes():
+    saved, target = {"a": np.ones(1), "c": Colour.GREEN}, {"a": np.zeros(1), "c": Fewer.RED}
+    refused(saved, target, "Fewer has no member with the value 2")
+
+
+def test_more_than_a_bounded_deque_holds_is_refused():
+    refused({"a": np.ones(1), "d": deque([1, 2, 3])}, {"a": np.zeros(1), "d": deque(maxlen=2)}, "a deque of at most 2")
+
+
+def test_an_array_that_is_read_only_is_refused():
+    target = {"a": np.zeros(1), "b": np.zeros(1)}
+    target["b"].flags.writeable = False
+    refused({"a": np.ones(1), "b": np.ones(1)}, target, "an array that is read-only")
+
+
+def test_a_tensor_of_inference_mode_is_refused_outside_of_it():
+    with torch.inference_mode():
+        frozen = torch.zeros(1)
+    target = {"a": np.zeros(1), "b": frozen}
+    refused({"a": np.ones(1), "b": torch.ones(1)}, target, r"only inside torch.inference_mode\(\)")
+    with torch.inference_mode():
+        restore(capture({"a": np.ones(1), "b": torch.ones(1)}), target)
+    assert frozen.tolist() == [1]
+
+
+def test_a_jax_array_that_jax_would_change_is_found_before_anything_changes():
+    refused({"a": np.ones(1), "b": np.ones(2)}, {"a": np.zeros(1), "b": jnp.zeros(2)}, "F64 .* but F32")
+    wide = jax.ShapeDtypeStruct((2,), np.float64)
+    target = {"a": np.zeros(1), "b": wide}
+    with pytest.raises(MismatchError, match=r"'b' .*jax_enable_x64"):
+        restore(capture({"a": np.ones(1), "b": np.ones(2)}), target)
+    assert target["a"].tolist() == [0]
+
+
+def test_a_target_that_cannot_be_restored_is_refused_by_its_path():
+    target = {"a": np.zeros(1), "it": [object()]}
+    with pytest.raises(CaptureError, match="'it/~i0' is an object"):
+        restore(capture({"a": np.ones(1), "it": [1]}), target)
+    assert target["a"].tolist() == [0]
+
+
+def test_an_optimizer_without_parameters_of_that_shape_takes_no_moments():
+    module, optimizer = trained(0)
+    state = load(capture({"net": module, "opt": optimizer}))
+    state["opt"]["state"][0]["exp_avg"] = np.ones((5, 5), np.float32)
+    for fresh in (torch.optim.Adam(net(1).parameters()), trained(1)[1]):
+        said = refused(state, {"net": net(2), "opt": fresh}, "opt/state/~i0/exp_avg")
+        assert "F32 (5, 5) in the snapshot but" in said
+        assert "(3, 2)" in said
+
+
+def test_moments_that_torch_would_convert_are_refused():
+    _, optimizer = trained(0)
+    half = torch.optim.Adam(net(1).bfloat16().parameters())
+    refused(optimizer, half, "exp_avg.* is F32 .* BF16 .*casting='no'")
+    restore(capture(optimizer), half, casting="same_kind")
+    assert half.state_dict()["state"][0]["exp_avg"].dtype == torch.bfloat16
+
+
+def test_moments_of_all_optimizers_of_torch_are_looked_at():
+    names = {
+        name
+        for kind in (
+            torch.optim.Adadelta, torch.optim.Adagrad, torch.optim.Adam, torch.optim.Adamax, torch.optim.AdamW,
+            torch.optim.ASGD, torch.optim.NAdam, torch.optim.RAdam, torch.optim.RMSprop, torch.optim.Rprop,
+            torch.optim.SGD,
+        )
+        for options in ({}, {"momentum": 0.5}, {"amsgrad": True}, {"centered": True})
+        if options.keys() <= set(kind.__init__.__code__.co_varnames)
+        for moments in trained(0, kind, **options)[1].state_dict()["state"].values()
+        for name, moment in moments.items()
+        if isinstance(moment, torch.Tensor) and moment.dim()
+    }  # fmt: skip
+    from holdfast.state.protocols import MOMENTS
+
+    assert names <= MOMENTS
+
+
+# --- targets that share memory ----------------------------------------------------------------------------------------
+
+
+def tied(first: torch.Tensor, second: torch.Tensor | None = None) -> torch.nn.Module:
+    module = torch.nn.Module()
+    module.a, module.b = torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2, bias=False)
+    module.a.weight = torch.nn.Parameter(first)
+    module.b.weight = module.a.weight if second is None else torch.nn.Parameter(second)
+    return module
+
+
+def test_a_tied_module_takes_two_equal_weights_and_refuses_two_others():
+    equal, other = tied(torch.ones(2, 2), torch.ones(2, 2)), tied(torch.ones(2, 2), torch.zeros(2, 2))
+    said = refused({"net": other}, {"net": tied(torch.rand(2, 2))}, "an array that shares memory")
+    assert "with 'net/b.weight'; the snapshot holds other values for it" in said
+    target = tied(torch.rand(2, 2))
+    restore(capture(equal), target)
+    assert torch.equal(target.b.weight, torch.ones(2, 2))
+    assert target.a.weight is target.b.weight
+
+
+def test_a_tie_between_a_module_and_an_array_beside_it_is_seen():
+    module = net(1)
+    target = {"net": module, "w": module[0].weight.detach().numpy()}
+    refused({"net": net(0), "w": np.ones((3, 2), np.float32)}, target, "'w' is .* shares memory .*with 'net/0.weight'")
+    refused({"w": np.ones((3, 2), np.float32), "net": net(0)}, target, "shares memory")
+    source = net(0)
+    restore(capture({"net": source, "w": source[0].weight.detach().numpy().copy()}), target)
+    assert torch.equal(module[0].weight, source[0].weight)
+
+
+def test_a_tie_between_two_modules_is_seen():
+    one, other = net(1), net(2)
+    other[0].weight = one[0].weight
+    refused([net(3), net(4)], [one, other], "'~i0/0.weight' is .* shares memory")
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_overlapping_targets_take_what_agrees_and_refuse_what_does_not(make):
+    row = np.zeros(6)
+    target = [make(row[:4]), make(row[2:])]
+    refused([np.arange(4.0), np.arange(4.0)], target, "'~i0' is .* shares memory .*with '~i1'")
+    restore(capture([np.arange(4.0), np.arange(2.0, 6.0)]), target)
+    assert row.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_columns_of_one_matrix_do_not_share_bytes():
+    matrix = torch.zeros(3, 4)
+    restore(capture([torch.ones(3, 2), 2 * torch.ones(3, 2)]), [matrix[:, :2], matrix[:, 2:]])
+    assert matrix.tolist() == [[1, 1, 2, 2]] * 3
+
+
+def test_an_expanded_target_takes_equal_elements_and_refuses_others():
+    target = torch.zeros(1).expand(3)
+    refused([torch.arange(3.0)], [target], "shares memory .*with itself")
+    restore(capture([torch.ones(3)]), [target])
+    assert target.tolist() == [1, 1, 1]
+
+
+def test_what_pads_the_fields_of_records_is_no_disagreement():
+    dtype = np.dtype([("a", "u1"), ("b", "f8")], align=True)
+    saved = [np.zeros(2, dtype), np.zeros(2, dtype)]
+    saved[0].view(np.uint8)[1] = 7
+    row = np.ones(2, dtype)
+    restore(capture(saved), [row, row])
+    assert row.tolist() == [(0, 0.0), (0, 0.0)]
+
+
+def test_a_list_that_stands_at_two_places_cannot_take_two_values():
+    shared = [1]
+    said = refused({"w": np.ones(1), "a": [2], "b": [3]}, {"w": np.zeros(1), "a": shared, "b": shared}, "'b' is a list")
+    assert "a list that stands at 'a' too" in said
+    restore(capture({"a": [2], "b": [2]}), {"a": shared, "b": shared})
+    assert shared == [2]
+
+
+# --- a load method that fails half-way --------------------------------------------------------------------------------
+
+
+class Fragile:
+    """Has a load method that fails after its first half, a given number of times."""
+
+    keys_may_differ = True
+
+    def __init__(self, value: float, failures: int = 0, error: BaseException | None = None):
+        self.a, self.b, self.note = np.full(2, value), torch.full((2,), value), [value]
+        self.failures, self.error = failures, error or RuntimeError("out of luck")
+
+    def fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise self.error
+
+
+class WithStateDict(Fragile):
+    def state_dict(self):
+        return {"a": self.a, "b": self.b, "note": self.note}
+
+    def load_state_dict(self, state):
+        self.a[...] = state["a"]
+        self.note = state["note"]
+        self.fail()
+        self.b = state["b"]
+
+
+class WithSerialize(Fragile):
+    def serialize(self, serializer):
+        self.a = serializer("a", self.a)
+        self.note = serializer("note", self.note)
+        if serializer.loading:
+            self.fail()
+        self.b = serializer["part"]("b", self.b)
+
+
+class WithHook(torch.nn.Module):
+    """A module whose second part refuses: torch has loaded the first by then."""
+
+    def __init__(self, value: float, failures: int = 0, error: BaseException | None = None):
+        super().__init__()
+        self.first = torch.nn.Linear(2, 2)
+        self.second = Refusing()
+        torch.nn.init.constant_(self.first.weight, value)
+        self.second.failures, self.second.error = failures, error or RuntimeError("out of luck")
+
+
+class Refusing(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+    def _load_from_state_dict(self, state, *args):
+        super()._load_from_state_dict(state, *args)
+        if self.failures:
+            self.failures -= 1
+            raise self.error
+
+
+FRAGILE = [WithStateDict, WithSerialize, WithHook]
+
+
+@pytest.mark.parametrize("kind", FRAGILE)
+def test_a_load_method_that_fails_half_way_is_put_back_and_so_is_everything_before_it(kind):
+    saved = {"first": net(0), "it": kind(1), "last": net(0), "w": np.ones(2)}
+    target = {"first": net(1), "it": kind(2, failures=1), "last": net(1), "w": np.zeros(2)}
+    said = refused(saved, target, "'it': its own .* refused the snapshot's state: RuntimeError: ")
+    assert "out of luck" in said
+    assert "'first' was put back; 'it' was put back; 'last' is unchanged; nothing else was changed" in said
+
+
+@pytest.mark.parametrize("kind", FRAGILE)
+def test_a_failed_restore_can_be_done_again(kind):
+    target = {"it": kind(2, failures=1), "w": np.zeros(2)}
+    saved = {"it": kind(1), "w": np.ones(2)}
+    refused(saved, target, "put back")
+    restore(capture(saved), target)
+    assert state_of(target) == state_of(saved)
+
+
+@pytest.mark.parametrize("kind", FRAGILE)
+def test_what_cannot_be_put_back_either_is_said_not_to_be(kind):
+    target = {"first": net(1), "it": kind(2, failures=2)}
+    first = state_of(target["first"])
+    with pytest.raises(MismatchError, match=r"'it' was NOT put back .*out of luck.*; make a new one") as caught:
+        restore(capture({"first": net(0), "it": kind(1)}), target)
+    assert "'first' was put back" in str(caught.value)
+    assert state_of(target["first"]) == first
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("kind", FRAGILE)
+def test_an_interrupt_half_way_puts_back_and_goes_on(kind, caplog):
+    target = {"first": net(1), "it": kind(2, failures=1, error=KeyboardInterrupt()), "w": np.zeros(2)}
+    before = state_of(target)
+    with caplog.at_level(logging.ERROR, "holdfast"), pytest.raises(KeyboardInterrupt):
+        restore(capture({"first": net(0), "it": kind(1), "w": np.ones(2)}), target)
+    assert state_of(target) == before
+    assert "'it' was put back" in caplog.text
+
+
+def test_a_key_that_only_the_target_serializes_is_found_before_anything_changes():
+    class Link:
+        def __init__(self, *names):
+            self.names, self.w = names, np.zeros(2)
+
+        def serialize(self, serializer):
+            for name in self.names:
+                serializer(name, self.w)
+
+    refused({"a": np.ones(1), "l": Link("w")}, {"a": np.zeros(1), "l": Link("w", "v")}, "missing .*: 'l/v'")
+
+
+def test_a_key_that_only_a_lenient_target_asks_for_is_missed_half_way_and_put_back():
+    class Grown(WithSerialize):
+        def serialize(self, serializer):
+            super().serialize(serializer)
+            serializer("new", 1)
+
+    refused({"l": WithSerialize(1)}, {"l": Grown(2)}, "KeyError.*holds no 'l/new'")
+
+
+def test_an_interrupt_while_arrays_are_copied_leaves_the_target_whole(monkeypatch):
+    saved = {"a": np.ones(2), "t": torch.ones(2), "l": [np.ones(2)], "n": 1}
+    target = {"a": np.zeros(2), "t": torch.zeros(2), "l": [np.zeros(2)], "n": 0}
+    fill = arrays.fill
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        fill(*arguments)
+
+    monkeypatch.setattr(arrays, "fill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        restore(capture(saved), target)
+    assert state_of(target) == state_of(saved)
+
+
+@dataclass
+class Checked:
+    """A dataclass with a mind of its own about what its attributes may be."""
+
+    a: Any
+    b: Any
+
+    def __setattr__(self, name, value):
+        if name == "b" and value == "bad":
+            raise ValueError("b is bad")
+        super().__setattr__(name, value)
+
+
+def test_an_attribute_that_its_class_refuses_puts_everything_back():
+    good = {"net": net(0), "it": Checked(1, "good"), "w": np.ones(1)}
+    state = load(capture(good))
+    state["it"]["b"] = "bad"
+    target = {"net": net(1), "it": Checked(0, "old"), "w": np.zeros(1)}
+    said = refused(state, target, "'it': its class refused .*ValueError: b is bad")
+    assert "'net' was put back; 'it' was put back" in said
+
+
+# --- what load methods get is theirs ----------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "Adam": (torch.optim.Adam, {}),
+    "SGD": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "AdamW fused": (torch.optim.AdamW, {"fused": True}),
+    "AdamW foreach": (torch.optim.AdamW, {"foreach": True}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_goes_on_after_a_restore_and_the_file_stays_as_it_is(name, tmp_path):
+    kind, options = OPTIMIZERS[name]
+    path = tmp_path / "it.safetensors"
+    module, optimizer = trained(0, kind, **options)
+    files.save(path, {"net": module, "opt": optimizer})
+    fresh = net(1)
+    target = {"net": fresh, "opt": kind(fresh.parameters(), **options)}
+    files.restore(path, target)
+    for one in (module, fresh):
+        step(one, optimizer if one is module else target["opt"])
+    assert state_of(target) == state_of({"net": module, "opt": optimizer})
+    assert files.verify(path)
+    with torch.no_grad():
+        for moments in target["opt"].state.values():
+            for moment in moments.values():
+                if isinstance(moment, torch.Tensor):
+                    moment += 1
+    assert files.verify(path)
+
+
+def test_what_two_restores_give_is_not_shared(tmp_path):
+    path = tmp_path / "it.safetensors"
+    files.save(path, {"it": WithStateDict(1)})
+    one, other = {"it": WithStateDict(2)}, {"it": WithStateDict(3)}
+    files.restore(path, one)
+    files.restore(path, other)
+    one["it"].b += 5
+    assert other["it"].b.tolist() == [1, 1]
+
+
+def test_what_is_made_for_a_target_that_has_nothing_yet_can_be_changed(tmp_path):
+    path = tmp_path / "it.safetensors"
+    files.save(path, {"a": np.ones(2), "t": torch.ones(2), "p": Point(np.ones(1), 2)})
+    made = files.restore(path, {"a": None, "t": None, "p": None})
+    made["a"] += 1
+    made["t"] += 1
+    made["p"][0][0] = 3
+    assert files.load(path)["a"].tolist() == [1, 1]
+
+
+def test_a_target_in_a_growing_container_with_a_load_method_is_put_back_too():
+    saved = {"d": deque([WithStateDict(1)]), "x": collections.Counter(a=1)}
+    target = {"d": deque([WithStateDict(2, failures=1)]), "x": collections.Counter(b=1)}
+    refused(saved, target, "'d/~i0' was put back")

@@ -1,0 +1,198 @@
+"""Chainer's protocol, both ways: one `serialize` saves and restores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from holdfast.errors import CaptureError, MismatchError
+from holdfast.state.capture import capture
+from holdfast.state.restore import restore
+from holdfast.state.serializable import TreeDeserializer, serialize_state
+from state.strategies import Plain, bits, state_of, untyped
+
+
+class Serialized:
+    """Does with its serializer what the test wants."""
+
+    def __init__(self, do: Any):
+        self.do = do
+
+    def serialize(self, serializer):
+        self.result = self.do(serializer)
+
+
+def save(do: Any) -> Any:
+    return capture(Serialized(do)).root
+
+
+def test_values_and_parts_make_a_tree():
+    root = save(lambda s: (s("a", 1), s["p"]("b", 2), s["p"]["q"]("c", 3), s("x/y", 4), s["p/r"]("d", 5)))
+    assert root.keys == ("a", "p", "x")
+    assert root.children[1].keys == ("b", "q", "r")
+
+
+def test_a_serializer_that_saves_returns_what_it_was_given():
+    array = np.ones(1)
+    one = Serialized(lambda s: (s.loading, s("a", array)))
+    capture(one)
+    assert one.result == (False, array)
+
+
+def test_a_part_in_which_nothing_stands_is_left_out():
+    assert save(lambda s: (s["empty"]["inside"], s("a", 1))).keys == ("a",)
+
+
+def test_a_value_that_comes_twice_is_the_last():
+    assert save(lambda s: (s("a", 1), s("a", 2))).children[0].data == 2
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda s: (s["a"]("b", 1), s("a", 2)),
+        lambda s: (s("a", 2), s["a"]("b", 1)),
+        lambda s: (s("a", 2), s("a/b", 1)),
+    ],
+)
+def test_a_key_is_a_value_or_a_part_and_not_both(do):
+    with pytest.raises(CaptureError, match=r"'a' is serialized both as a (value|part) and as a (value|part)"):
+        save(do)
+
+
+@pytest.mark.parametrize("key", ["", "/"])
+def test_a_key_must_be_a_name(key):
+    with pytest.raises(CaptureError, match="is no key of a state"):
+        save(lambda s: s(key, 1))
+
+
+def test_anything_that_can_be_captured_may_be_a_value():
+    one = {"list": [1, (2, None)], "plain": Plain(1, np.ones(2)), "generator": np.random.default_rng(1), "net": None}
+    one["net"] = torch.nn.Linear(1, 1)
+    other = {
+        "list": [0],
+        "plain": Plain(0, np.zeros(2)),
+        "generator": np.random.default_rng(2),
+        "net": torch.nn.Linear(1, 1),
+    }
+
+    def parts(values: dict[str, Any]) -> Serialized:
+        return Serialized(lambda s: {key: s(key, value) for key, value in values.items()})
+
+    target = parts(other)
+    with pytest.raises(MismatchError, match="only in the snapshot: 'list/~i1'"):
+        restore(capture(parts({**one, "list": [np.ones(1), 2]})), target)
+    restore(capture(parts(one)), target)
+    assert state_of(target.result) == state_of(one)
+    assert target.result["plain"] is other["plain"]
+
+
+def test_an_array_is_restored_in_place_and_returned():
+    array = np.zeros(2)
+    target = Serialized(lambda s: s["p"]("a", array))
+    restore(capture(Serialized(lambda s: s["p"]("a", np.ones(2)))), target)
+    assert target.result is array
+    assert array.tolist() == [1, 1]
+
+
+def test_none_takes_what_was_saved_as_in_an_uninitialised_link():
+    target = Serialized(lambda s: s("W", None))
+    restore(capture(Serialized(lambda s: s("W", np.ones(2)))), target)
+    assert target.result.tolist() == [1, 1]
+    target.result += 1
+
+
+def test_a_missing_key_is_a_key_error_that_names_its_path():
+    def tolerant(serializer):
+        try:
+            return serializer["p"]("new", 1)
+        except KeyError as error:
+            return str(error)
+
+    class Tolerant(Serialized):
+        keys_may_differ = True
+
+    target = Tolerant(tolerant)
+    restore(capture({"it": Serialized(lambda s: s("old", 1))}), {"it": target})
+    assert "the snapshot holds no 'it/p/new'" in target.result
+
+
+def test_a_serializer_that_loads_tells_what_there_is():
+    class Asking(Serialized):
+        keys_may_differ = True
+
+    def ask(serializer):
+        if not serializer.loading:
+            return None
+        inside = "b" in serializer["p"], "x" in serializer["nothing"]
+        return [key in serializer for key in ("a", "p", "p/b", "c")], inside
+
+    target = Asking(ask)
+    restore(capture(Serialized(lambda s: (s("a", 1), s["p"]("b", 2)))), target)
+    assert target.result == ([True, True, True, False], (True, False))
+
+
+def test_a_part_that_is_asked_for_twice_is_looked_up_once():
+    tree = untyped({"p/a": np.array(1), "p/b": np.array(2)})
+    serializer = TreeDeserializer(lambda node, value, path: value, tree.root, "")
+    assert serializer["p"] is serializer["p"]
+    assert serializer["p"]["q"] is serializer["p/q"]
+
+
+def test_a_value_that_does_not_fit_is_found_before_the_method_is_called():
+    calls = []
+
+    def do(serializer):
+        calls.append(serializer.loading)
+        return serializer("a", np.zeros(3))
+
+    with pytest.raises(MismatchError, match=r"'a' is F64 \(2,\)"):
+        restore(capture(Serialized(lambda s: s("a", np.ones(2)))), Serialized(do))
+    assert calls == [False]
+
+
+# --- serialize_state --------------------------------------------------------------------------------------------------
+
+
+class Foreign:
+    """A serializer of another library."""
+
+    def __init__(self):
+        self.found: dict[str, Any] = {}
+
+    def __getitem__(self, key):
+        return self
+
+    def __call__(self, key, value):
+        self.found[key] = value
+        return value
+
+
+def test_with_a_serializer_of_holdfast_any_state_is_saved_and_restored():
+    saved, target = (
+        Serialized(lambda s, v=value: serialize_state(s, "it", v)) for value in ([1, Plain(1, 2)], [0, Plain(0, 0)])
+    )
+    restore(capture(saved), target)
+    assert bits(target.result) == bits([1, Plain(1, 2)])
+
+
+@pytest.mark.parametrize("value", [None, 1, 0.5, True, "a", 1j, np.ones(1), torch.ones(1)])
+def test_a_foreign_serializer_takes_what_chainers_take(value):
+    foreign = Foreign()
+    assert serialize_state(foreign, "it", value) is value
+    assert foreign.found == {"it": value}
+
+
+def test_a_foreign_serializer_is_handed_on_to_what_serializes_itself():
+    foreign = Foreign()
+    serialize_state(foreign, "it", Serialized(lambda s: s("a", 1)))
+    assert foreign.found == {"a": 1}
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, np.random.default_rng(1), b"a", [1]])
+def test_a_foreign_serializer_cannot_take_more(value):
+    with pytest.raises(CaptureError, match=r"'it', .* cannot be written by Foreign.*use a snapshot file"):
+        serialize_state(Foreign(), "it", value)
