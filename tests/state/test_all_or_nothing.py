@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import collections
 import enum
+import gc
 import logging
+import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -314,6 +316,12 @@ def test_an_expanded_target_takes_equal_elements_and_refuses_others():
     assert target.tolist() == [1, 1, 1]
 
 
+def test_an_expanded_target_that_stands_at_two_places_is_written_once():
+    saved, target = torch.ones(1).expand(3), torch.zeros(1).expand(3)
+    restore(capture([saved, saved, torch.ones(1)]), [target, target, target[:1]])
+    assert target.tolist() == [1, 1, 1]
+
+
 def test_what_pads_the_fields_of_records_is_no_disagreement():
     dtype = np.dtype([("a", "u1"), ("b", "f8")], align=True)
     saved = [np.zeros(2, dtype), np.zeros(2, dtype)]
@@ -427,7 +435,7 @@ def test_what_cannot_be_put_back_either_is_said_not_to_be(kind):
 def test_an_interrupt_half_way_puts_back_and_goes_on(kind, caplog):
     target = {"first": net(1), "it": kind(2, failures=1, error=KeyboardInterrupt()), "w": np.zeros(2)}
     before = state_of(target)
-    with caplog.at_level(logging.ERROR, "holdfast"), pytest.raises(KeyboardInterrupt):
+    with caplog.at_level(logging.WARNING, "holdfast"), pytest.raises(KeyboardInterrupt):
         restore(capture({"first": net(0), "it": kind(1), "w": np.ones(2)}), target)
     assert state_of(target) == before
     assert "'it' was put back" in caplog.text
@@ -492,6 +500,66 @@ def test_an_attribute_that_its_class_refuses_puts_everything_back():
     target = {"net": net(1), "it": Checked(0, "old"), "w": np.zeros(1)}
     said = refused(state, target, "'it': its class refused .*ValueError: b is bad")
     assert "'net' was put back; 'it' was put back" in said
+
+
+class Moment(KeyboardInterrupt):
+    pass
+
+
+def test_an_interrupt_at_any_moment_leaves_the_old_state_or_the_new_one():
+    def make(value: float) -> dict[str, Any]:
+        parts = {"it": WithStateDict(value), "that": WithSerialize(value), "d": Checked(value, value)}
+        return {**parts, "w": np.full(2, value), "l": [np.full(2, value), value]}
+
+    tree, new, old = capture(make(1)), state_of(make(1)), state_of(make(2))
+    outcomes = set()
+    moment = 0
+    while True:
+        moment += 1 if moment < 100 else 3
+        target, left = make(2), moment
+
+        def interrupt(frame, event, argument):
+            nonlocal left
+            if frame.f_code.co_filename.endswith(("state/restore.py", "state/loading.py", "state/writes.py")):
+                left -= 1
+                if not left:
+                    sys.settrace(None)
+                    raise Moment
+            return interrupt
+
+        sys.settrace(interrupt)
+        try:
+            restore(tree, target)
+        except Moment:
+            outcomes.add(state_of(target))
+        else:
+            break
+        finally:
+            sys.settrace(None)
+            gc.enable()  # an interrupt may have come right before it was
+    assert moment > 500
+    assert outcomes == {old, new}
+
+
+def test_arrays_that_are_to_change_places_do():
+    one, other = np.ones(2), np.zeros(2)
+    restore(capture({"a": one, "b": other}), {"a": other, "b": one})
+    assert [one.tolist(), other.tolist()] == [[0, 0], [1, 1]]
+
+
+def test_modules_that_are_to_change_places_do():
+    one, other = net(0), net(1)
+    first, second = state_of(one), state_of(other)
+    restore(capture({"a": one.state_dict(), "b": other.state_dict()}), {"a": other, "b": one})
+    assert [state_of(one), state_of(other)] == [second, first]
+
+
+def test_what_was_loaded_is_not_copied_once_more_before_it_is_restored(tmp_path, monkeypatch):
+    files.save(tmp_path / "it", {"a": np.ones(2), "b": np.ones(2)})
+    loaded = files.load(tmp_path / "it")
+    monkeypatch.setattr("holdfast.state.restore.detached", None)
+    target = {"a": np.zeros(2), "b": np.zeros(2)}
+    assert files.restore({**loaded, "b": loaded["b"] + 1}, target)["b"].tolist() == [2, 2]
 
 
 # --- what load methods get is theirs ----------------------------------------------------------------------------------

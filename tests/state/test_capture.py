@@ -214,18 +214,6 @@ def test_a_registered_pytree_gives_its_children_and_nothing_else():
     assert (root.kind, root.keys) == ("pytree", ("a", "b"))
 
 
-class Empty:
-    """A pytree without children."""
-
-
-jax.tree_util.register_pytree_node(Empty, lambda one: ((), None), lambda _, children: Empty())
-
-
-def test_a_pytree_without_children_is_kept():
-    assert capture(Empty()).root == Branch("pytree", (), ())
-    assert isinstance(restore(capture(Empty()), Empty()), Empty)
-
-
 def test_a_module_and_its_state_dict_give_the_same_leaves():
     module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     paths = [leaf.path for leaf in capture(module).leaves()]

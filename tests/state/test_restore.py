@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
@@ -321,6 +322,13 @@ def test_an_object_with_a_load_method_may_hold_keys_that_only_one_side_has():
     assert target.state == {}
 
 
+def test_a_growing_container_in_such_an_object_is_taken_as_the_snapshot_has_it():
+    target = Holder(d=deque([np.ones(2), np.ones(3)]), c=Counter("a"))
+    given(Holder(d=deque([np.ones(5)]), c=Counter("b")), target)
+    assert target.state["d"][0].shape == (5,)
+    assert target.state["c"] == Counter("b")
+
+
 def test_what_a_load_method_gets_has_the_frameworks_and_classes_of_today():
     target = Holder(a=torch.zeros(2), j=jnp.zeros(1), p=Point(1, 2), s=3)
     given({"a": np.ones(2, "f4"), "j": np.ones(1, "f4"), "p": (5, 6), "s": np.array(4)}, target)
@@ -385,6 +393,13 @@ def test_two_arrays_in_the_place_of_one_are_two():
     target = jnp.zeros(2)
     made = given({"a": jnp.ones(2), "b": 2 * jnp.ones(2)}, {"a": target, "b": target})
     assert [made["a"].tolist(), made["b"].tolist()] == [[1, 1], [2, 2]]
+
+
+def test_a_restored_jax_array_does_not_look_into_the_memory_that_it_was_copied_from():
+    row = np.frombuffer(mmap.mmap(-1, 4096), np.float32)  # lies as jax likes it
+    made = given({"a": row}, {"a": jnp.ones(1024)})
+    row[:] = 7
+    assert made["a"].tolist() == [0] * 1024
 
 
 def test_a_restored_jax_array_does_not_look_into_the_file(tmp_path):

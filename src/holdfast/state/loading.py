@@ -129,9 +129,9 @@ def run_steps(steps: list[Step], then: Callable[[], None]) -> None:
         step.keep()
     number = 0
     try:
-        for number, step in enumerate(steps):
-            step.run()
-        number = len(steps)
+        while number < len(steps):
+            steps[number].run()
+            number += 1
         then()
     except BaseException as error:  # whatever it is, nothing must stay half-way
         if number == len(steps):

@@ -174,7 +174,7 @@ def describe(node: Node | None) -> str:
     if node is None:
         return "nothing"
     if isinstance(node, Array):
-        return f"{arrays.dtype_name(node)} {arrays.shape_of(node)}"
+        return f"{arrays.dtype_name(node)[:120]} {arrays.shape_of(node)}"
     if isinstance(node, Packed):
         return f"a {'container' if node.kind == 'json' else node.kind}"
     if isinstance(node, Value):

@@ -100,6 +100,9 @@ class _Plan:
         with collector_paused():  # it would run again and again over what is only growing
             finish = self.visit(node, target, path)
             self.misfits.raise_any()
+            if not self.is_part and writes.would_change(self.writes, StateTree(node).leaves()):
+                self.forget()
+                finish = self.visit(detached(node), target, path)
             writes.prepare(self.writes, self.misfits)
         self.misfits.raise_any()
         restored = finish()
@@ -107,13 +110,9 @@ class _Plan:
         if self.is_part:
             for step in self.steps:
                 step.run()
-        else:
-            run_steps(self.steps)
-        try:
             self._apply()
-        except BaseException:
-            self._apply()  # once more does no harm, and an interrupt must not leave the target half-way
-            raise
+        else:
+            run_steps(self.steps, self._apply)
         return restored
 
     def forget(self) -> None:

@@ -50,6 +50,22 @@ class Write:
         return self.made if self.framework == "jax" else self.target
 
 
+def would_change(writes: list[Write], leaves: list[Leaf]) -> bool:
+    """Whether a write may change what a later one copies: a state that was captured from the arrays it goes into."""
+    sources = [
+        extent
+        for leaf in leaves
+        if (framework := arrays.framework_of(leaf.source)) is not None
+        and (framework != "numpy" or leaf.source.flags.writeable)  # a file's memory is not
+        and (extent := sharing.extent_of(leaf.source, framework)) is not None
+    ]
+    if not sources:
+        return False
+    targets = [(write.extent, True) for write in writes if write.extent is not None]
+    clusters = sharing.overlapping([*targets, *[(extent, False) for extent in sources]])
+    return any(len(set(cluster)) > 1 for cluster in clusters)
+
+
 def prepare(writes: list[Write], misfits: Misfits) -> None:
     """Make what is new, and find the writes that go to the same memory; note whatever cannot be, and change nothing."""
     made: dict[object, Any] = {}  # tied in the target as in the snapshot
