@@ -17,7 +17,8 @@ from holdfast.errors import MismatchError
 from holdfast.state import arrays, dtypes
 from holdfast.state.capture import capture
 from holdfast.state.tree import Array, Leaf, View
-from state.strategies import array_pairs, bits
+from state.array_strategies import array_pairs
+from state.same import bits
 
 SETTINGS = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 

@@ -26,7 +26,7 @@ from holdfast.state.capture import LONG_BRANCH, capture
 from holdfast.state.encoding import MAX_DEPTH
 from holdfast.state.restore import restore
 from holdfast.state.tree import Array, Branch, Packed, Value
-from state.strategies import Keyed, Point
+from state.users import Keyed, Point
 
 
 class Own:

@@ -15,20 +15,8 @@ import pytest
 from holdfast.errors import CaptureError, MismatchError
 from holdfast.state import containers
 from holdfast.state.containers import Parts, change, is_hollow, is_pytree, put_together, take_apart
-from state.strategies import (
-    Colour,
-    Frozen,
-    FrozenSlots,
-    Keyed,
-    Level,
-    Mode,
-    Node,
-    Plain,
-    Point,
-    Registered,
-    Slots,
-    bits,
-)
+from state.same import bits
+from state.users import Colour, Frozen, FrozenSlots, Keyed, Level, Mode, Node, Plain, Point, Registered, Slots
 
 
 @pytest.mark.parametrize(

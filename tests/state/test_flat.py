@@ -24,7 +24,10 @@ from holdfast.state.load import load
 from holdfast.state.lookup import at
 from holdfast.state.restore import restore
 from holdfast.state.tree import Branch, StateTree
-from state.strategies import Keyed, Pair, Plain, Point, bits, flat_pairs, state_of, untyped
+from state.array_strategies import Pair
+from state.same import bits, state_of, untyped
+from state.strategies import flat_pairs
+from state.users import Keyed, Plain, Point
 
 
 def there_and_back(saved: Any, target: Any, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from holdfast.state.capture import capture
 from holdfast.state.load import load
 from holdfast.state.restore import restore
 from holdfast.state.tree import Branch, StateTree, Value
-from state.strategies import bits, state_of
+from state.same import bits, state_of
 
 
 def draw(generator: Any) -> list[float]:
@@ -132,6 +132,13 @@ def test_a_state_that_a_generator_refuses_puts_it_back():
 def test_a_file_that_holds_no_state_of_a_generator_is_a_mismatch(kind, state, meta):
     with pytest.raises(MismatchError):
         generators.make(kind, state, meta)
+
+
+def test_nothing_that_a_file_names_is_called(monkeypatch):
+    monkeypatch.setattr(np.random, "Evil", lambda: pytest.fail("was called"), raising=False)
+    for kind in ("numpy.Generator", "numpy.RandomState"):
+        with pytest.raises(MismatchError, match="the bit generator 'Evil', which numpy does not have"):
+            generators.make(kind, {"state": {}}, "Evil")
 
 
 def test_a_generator_that_cannot_be_set_again_is_no_target_either():

@@ -18,7 +18,8 @@ from holdfast import files
 from holdfast.errors import MismatchError
 from holdfast.state.capture import capture
 from holdfast.state.load import Builder, load
-from state.strategies import Colour, Plain, Point, bits, untyped
+from state.same import bits, untyped
+from state.users import Colour, Plain, Point
 
 
 @pytest.fixture
@@ -38,6 +39,13 @@ def test_numpy_gives_arrays_that_look_into_the_file_and_cannot_be_written_to(pat
     for name in "ntj":
         with pytest.raises(ValueError, match="read-only"):
             found[name][0] = 1
+
+
+def test_numpy_gives_nothing_that_can_be_written_to_of_memory_that_can():
+    row = np.zeros(2)
+    found = load(capture({"a": row, "b": row.T, "c": row[::-1]}))
+    assert not any(array.flags.writeable for array in found.values())
+    assert row.flags.writeable
 
 
 def test_a_loaded_array_outlives_the_file_that_it_came_from(path):

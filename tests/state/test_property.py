@@ -12,7 +12,9 @@ from holdfast.staging import Arena
 from holdfast.state.capture import capture
 from holdfast.state.load import load
 from holdfast.state.restore import restore
-from state.strategies import Pair, as_loaded, bits, pairs
+from state.array_strategies import Pair
+from state.same import as_loaded, bits
+from state.strategies import pairs
 
 EXAMPLES = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 

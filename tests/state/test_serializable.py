@@ -10,9 +10,12 @@ import torch
 
 from holdfast.errors import CaptureError, MismatchError
 from holdfast.state.capture import capture
+from holdfast.state.lookup import Children
 from holdfast.state.restore import restore
 from holdfast.state.serializable import TreeDeserializer, serialize_state
-from state.strategies import Plain, bits, state_of, untyped
+from holdfast.state.tree import Branch, Value
+from state.same import bits, state_of, untyped
+from state.users import Plain
 
 
 class Serialized:
@@ -140,6 +143,25 @@ def test_a_part_that_is_asked_for_twice_is_looked_up_once():
     serializer = TreeDeserializer(lambda node, value, path: value, tree.root, "")
     assert serializer["p"] is serializer["p"]
     assert serializer["p"]["q"] is serializer["p/q"]
+
+
+class Counted(str):
+    """A key that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_a_key_is_found_without_a_look_at_all_the_others():
+    keys = tuple(f"name {number}" for number in range(1000))
+    children = Children(Branch("dict", keys, (Value("int", 1),) * 1000))
+    children.get(Counted("name 999"))
+    assert Counted.compared < 5
 
 
 def test_a_value_that_does_not_fit_is_found_before_the_method_is_called():

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from holdfast.errors import CaptureError, MismatchError
 from holdfast.state.tree import Value
 from holdfast.state.values import from_array, from_value, guess, is_scalar, to_array, to_value
-from state.strategies import Colour, bits, plain_values
+from state.same import bits
+from state.strategies import plain_values
+from state.users import Colour
 
 SETTINGS = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 

@@ -55,16 +55,9 @@ def take_apart(kind: str, value: Any) -> Parts:
 
 
 def key_data(key: Any) -> Any:
-    """The numbers of a typed jax key; where it is only a place for one, a place for them.
-
-    Raises:
-        CaptureError: the key has no values.
-    """
+    """The numbers of a typed jax key; where it is only a place for one, a place for them."""
     jax = sys.modules["jax"]
-    if arrays.is_abstract(key):
-        return jax.eval_shape(jax.random.key_data, key)
-    arrays.check(key, "jax")
-    return jax.random.key_data(key)
+    return jax.eval_shape(jax.random.key_data, key) if arrays.is_abstract(key) else jax.random.key_data(key)
 
 
 def key_implementation(key: Any) -> str:
