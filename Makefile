@@ -1,5 +1,6 @@
 # make demo   a training run is killed five times and ends as if nothing had happened
 # make test   every test; make lint: format, style, types
+# make bench  speed and memory, side by side with other libraries; options in BENCH_ARGS (benchmarks/README.md)
 # make clean  remove what these made
 #
 # Each works on a fresh clone with Python 3.10 or newer and make; PYTHON=... chooses the interpreter.
@@ -9,7 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+BENCH := .venv-bench
+
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/core
 	@$(BIN)/python examples/digits/demo.py
@@ -22,18 +25,21 @@ lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+bench: $(BENCH)/peers
+	@$(BENCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
+
 clean:
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/digits/runs examples/digits_torch_runs
+	rm -rf $(VENV) $(BENCH) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/digits/runs examples/digits_torch_runs
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: each stands for what is installed in the environment.
-$(VENV)/python:
+$(VENV)/python $(BENCH)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "holdfast needs Python 3.10 or newer, and '$(PYTHON)' is not: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 	  echo "'$(PYTHON)' lacks the venv module: install it first (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
-	@echo "making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "making $(@D) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(@D)
 	@touch $@
 
 $(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
@@ -49,4 +55,11 @@ $(VENV)/linters: $(VENV)/core
 $(VENV)/suite: $(VENV)/core
 	@echo "installing what the suite needs (torch, jax and more)"
 	@$(INSTALL) --editable ".[test,torch,jax,lint]"
+	@touch $@
+
+# The peers depend on much that the suite must not see: an environment of their own, with their pins.
+$(BENCH)/peers: $(BENCH)/python pyproject.toml constraints.txt benchmarks/constraints.txt
+	@echo "installing the libraries that holdfast is measured against (torch, jax and more)"
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --constraint benchmarks/constraints.txt --editable ".[bench]"
 	@touch $@

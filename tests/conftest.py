@@ -10,6 +10,9 @@ from contextlib import ExitStack
 import pytest
 
 from faults.injection import Faults
+from faults.writing import writing
+
+__all__ = ["writing"]
 
 pytest.register_assert_rewrite("storage.conformance")
 

@@ -6,16 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from holdfast.commit import commit
 from holdfast.files import new_facts
+from holdfast.format.prefix import Facts
+from holdfast.format.reader import as_snapshot
 from holdfast.snapshot import Snapshot
-from holdfast.staging import Arena
+from holdfast.staging import Arena, Staged
 from holdfast.state.capture import capture
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.memory import MemoryStorage
+from holdfast.store import SnapshotStore
+from holdfast.writers import Pending
 
 TEMPLATE = "snapshot_{step:08d}.safetensors"
 RUN = "a" * 32
@@ -73,7 +79,32 @@ def written(
     if created_at is not None:
         facts = replace(facts, created_at=created_at)
     state = {"w": np.full(4, step, np.float32)} if target is None else target
-    return commit(storage, file or facts.name, Arena().stage(capture(state)), facts)
+    return put(storage, file or facts.name, Arena().stage(capture(state)), facts)
+
+
+def saved(store: SnapshotStore, step: int, target: object, **arguments: Any) -> Snapshot:
+    """Save, and wait until nothing is left to do for it: older ones are removed, too."""
+    return finished(store.save(step, target, **arguments)).result()
+
+
+def finished(pending: Pending) -> Pending:
+    """One of which nothing is left to do, whatever came of it."""
+    assert pending.wait_finished(60), f"{pending.name} hangs"
+    return pending
+
+
+def put(storage: Any, name: str, staged: Staged, facts: Facts, metadata: Any = None) -> Snapshot:
+    """Commit a staged state under a name, whatever the facts call it."""
+    placed = staged.image(facts, metadata)
+    commit(storage, name, placed.image)
+    return as_snapshot(facts, storage.location, name, placed.size_bytes)
+
+
+def file_of(staged: Staged, facts: Facts, metadata: Any = None) -> bytes:
+    """The file of a staged state, in memory."""
+    storage = MemoryStorage()
+    put(storage, "it", staged, facts, metadata)
+    return storage.read("it", 0, storage.stat("it").size_bytes)
 
 
 def damage(snapshot: Snapshot | Path, *, header: bool = False) -> Path:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from holdfast import files
-from holdfast.commit import commit
 from holdfast.errors import CaptureError, CommitError
 from holdfast.format import reader
 from holdfast.staging import Arena
@@ -16,6 +15,7 @@ from holdfast.state.capture import capture
 from holdfast.state.load import load
 from holdfast.storage.local import LocalStorage
 from holdfast.storage.memory import MemoryStorage
+from snapshots import put
 
 STATE = {"weight": np.arange(100.0), "step": 3}
 NAME = "snapshot_3.safetensors"
@@ -74,12 +74,12 @@ class Watched:
 
 def test_header_and_data_are_written_and_then_committed(staged):
     storage = Watched()
-    snapshot = commit(storage, NAME, staged, FACTS, {"note": 1})
-    head = staged.layout.header_bytes
+    snapshot = put(storage, NAME, staged, FACTS, {"note": 1})
+    head = snapshot.size_bytes - 800
     assert storage.calls == [
         ("create", NAME, head + 800),
-        ("write", 0, head),
         ("write", head, 800),
+        ("write", 0, head),  # it holds the checksums of the data
         ("commit",),
     ]
     assert snapshot.size_bytes == head + 800 == len(content(storage.real))
@@ -87,13 +87,13 @@ def test_header_and_data_are_written_and_then_committed(staged):
 
 def test_the_arena_is_written_as_it_lies_and_not_copied(staged):
     storage = Watched()
-    commit(storage, NAME, staged, FACTS)
-    assert np.shares_memory(np.frombuffer(storage.upload.buffers[1], np.uint8), staged.data)
+    put(storage, NAME, staged, FACTS)
+    assert np.shares_memory(np.frombuffer(storage.upload.buffers[0], np.uint8), staged.data)
 
 
 def test_what_was_committed_is_the_staged_state_with_its_facts(staged):
     storage = MemoryStorage()
-    commit(storage, NAME, staged, FACTS, {"note": [1]})
+    put(storage, NAME, staged, FACTS, {"note": [1]})
     file = reader.parse(memoryview(content(storage)), "here")
     file.verify()
     assert file.facts == FACTS
@@ -104,7 +104,7 @@ def test_what_was_committed_is_the_staged_state_with_its_facts(staged):
 
 
 def test_the_snapshot_says_what_the_facts_say_and_where_it_is(staged, tmp_path):
-    snapshot = commit(LocalStorage(tmp_path), f"deep/{NAME}", staged, FACTS, {"note": 1})
+    snapshot = put(LocalStorage(tmp_path), f"deep/{NAME}", staged, FACTS, {"note": 1})
     assert (snapshot.location, snapshot.name) == (str(tmp_path), f"deep/{NAME}")
     facts = ("step", "epoch", "metrics", "reason", "created_at", "run_id", "sequence", "role", "template", "library")
     assert [getattr(snapshot, name) for name in facts] == [getattr(FACTS, name) for name in facts]
@@ -120,7 +120,7 @@ def test_whatever_stops_a_commit_it_is_aborted_and_the_older_one_stays(staged, f
     older.write(0, b"old")
     older.commit()
     with pytest.raises(type(error)):
-        commit(storage, NAME, staged, FACTS)
+        put(storage, NAME, staged, FACTS)
     assert storage.calls[-1] == ("abort",)
     assert content(storage.real) == b"old"
 
@@ -128,7 +128,7 @@ def test_whatever_stops_a_commit_it_is_aborted_and_the_older_one_stays(staged, f
 def test_metadata_that_is_no_json_is_refused_before_anything_is_begun(staged):
     storage = Watched()
     with pytest.raises(ValueError, match=r"metadata\['a'\] is builtins.set"):
-        commit(storage, NAME, staged, FACTS, {"a": {1}})
+        put(storage, NAME, staged, FACTS, {"a": {1}})
     assert storage.calls == []
 
 
@@ -136,18 +136,18 @@ def test_facts_that_do_not_fit_are_refused_with_the_name_before_anything_is_begu
     storage = Watched()
     facts = files.new_facts(NAME, metrics={f"accuracy of class {i}": 0.5 for i in range(200)})
     with pytest.raises(CaptureError, match=rf"{NAME}: the facts of the snapshot .* most of them its 'metrics'"):
-        commit(storage, NAME, staged, facts)
+        put(storage, NAME, staged, facts)
     assert storage.calls == []
 
 
 @pytest.mark.parametrize("name", ["", "../model", "/model", "a//b"])
 def test_a_name_that_leads_out_of_the_storage_is_refused(staged, name):
     with pytest.raises(ValueError, match="is no name inside a storage"):
-        commit(MemoryStorage(), name, staged, FACTS)
+        put(MemoryStorage(), name, staged, FACTS)
 
 
 def test_one_staged_state_may_be_committed_twice(staged):
     storage = MemoryStorage()
-    commit(storage, "one", staged, FACTS)
-    commit(storage, "two", staged, FACTS)
+    put(storage, "one", staged, FACTS)
+    put(storage, "two", staged, FACTS)
     assert content(storage, "one") == content(storage, "two")

@@ -18,14 +18,18 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "holdfast"
 LAYERS = (
     ("errors", "_version"),  # every exception; the version
     ("snapshot",),  # what is known of one committed snapshot
+    ("crew",),  # work shared out among threads
+    ("memory",),  # host memory for bulk bytes
     ("state",),  # live object <-> state tree
     ("format",),  # state tree <-> snapshot file
+    ("image",),  # a snapshot file in memory
     ("staging",),  # the arena
     ("storage",),  # where bytes go
     ("commit",),  # the one place that orders writes
     ("files", "catalog", "retention", "lock", "keep"),  # one file; all of a store's; which stay; who may write
     ("serializers",),  # Chainer's npz
     ("writers",),  # when, and in which thread, a staged snapshot is committed
+    ("series",),  # capture, stage, hand over
     ("store",),  # the snapshots of one run
     ("run",),  # a loop written by hand
     ("iterators",),  # batches, with their exact place

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+from faults.writing import WRITERS, name_of
 from holdfast import keep, lock
 from holdfast.errors import NotFoundError
 from holdfast.snapshot import Snapshot
@@ -175,9 +176,10 @@ def test_two_stores_in_one_process_share_the_lock_and_the_sequence_numbers(locat
 
 FORKED = """
 import os, sys, logging, numpy
+from holdfast import writers
 from holdfast.store import SnapshotStore, StoreLockedError
-store = SnapshotStore(sys.argv[1])
-store.save(1, {"w": numpy.zeros(3)})
+store = SnapshotStore(sys.argv[1], writer=getattr(writers, sys.argv[2])())
+store.save(1, {"w": numpy.zeros(3)}).result()
 pid = os.fork()
 if pid == 0:
     try:
@@ -198,24 +200,29 @@ print("StoreLockedError" in other.stderr)
 """
 
 
-def test_a_forked_child_may_read_but_not_write_and_does_the_parent_no_harm(location):
-    refused, read, locked = python(FORKED, location).splitlines()
+@pytest.mark.parametrize("writer", WRITERS, ids=name_of)
+def test_a_forked_child_may_read_but_not_write_and_does_the_parent_no_harm(location, writer):
+    refused, read, locked = python(FORKED, location, writer.__name__).splitlines()
     assert "this is a forked child of it" in refused
     assert (read, locked) == ("[1] 1", "True")
     with SnapshotStore(location) as store:
         assert steps(store.snapshots()) == [1, 3]
 
 
-def test_a_store_left_open_at_the_end_of_a_program_does_no_harm(location):
+@pytest.mark.parametrize("writer", WRITERS, ids=name_of)
+def test_a_store_left_open_at_the_end_of_a_program_loses_nothing(location, writer):
     program = """
 import sys, numpy
+from holdfast import writers
 from holdfast.store import SnapshotStore
-store = SnapshotStore(sys.argv[1])
-store.save(5, {"w": numpy.arange(3.0)})
+store = SnapshotStore(sys.argv[1], writer=getattr(writers, sys.argv[2])())
+for step in range(1, 6):
+    store.save(step, {"w": step * numpy.arange(3.0)})
 """
-    assert python(program, location) == ""
+    assert python(program, location, writer.__name__) == ""
     with SnapshotStore(location) as store:
-        assert store.resume({"w": np.zeros(3)})[0]["w"].tolist() == [0, 1, 2]
+        assert steps(store.snapshots()) == [1, 2, 3, 4, 5]
+        assert store.resume({"w": np.zeros(3)})[0]["w"].tolist() == [0, 5, 10]
 
 
 # asking
@@ -239,6 +246,7 @@ def test_an_empty_store_has_no_latest_and_no_best(store):
 def test_what_is_not_there_is_named_together_with_what_is(store):
     for step in range(0, 500, 10):
         store.save(step, state(), metrics={"loss": 1.0, "accuracy": 0.5})
+    store.wait()
     with pytest.raises(NotFoundError, match=r"no metric|no snapshot has a metric 'los'; there are: accuracy, loss$"):
         store.best("los", mode="min")
     with pytest.raises(NotFoundError, match=r"step 7, only of: 0, 10, .*, 90, \.\.\. \(30 more\) \.\.\., 400, .*490$"):

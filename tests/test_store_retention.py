@@ -14,7 +14,7 @@ import pytest
 from holdfast import catalog, files, keep
 from holdfast.errors import CommitError, NotFoundError
 from holdfast.store import SnapshotStore
-from snapshots import NOON, damage, written
+from snapshots import NOON, damage, finished, saved, written
 
 
 def state(value: float = 0.0) -> dict[str, object]:
@@ -48,61 +48,80 @@ def verified(monkeypatch):
     return seen
 
 
-def test_the_policy_is_applied_after_each_save(location, verified):
-    with SnapshotStore(location, keep=keep.last(2) | keep.best(1, "loss", mode="min")) as store:
+def test_the_policy_is_applied_after_each_save(location, verified, writing):
+    with writing.store(location, keep=keep.last(2) | keep.best(1, "loss", mode="min")) as store:
         for step, loss in enumerate([0.5, 0.1, 0.4, 0.3, 0.2]):
-            store.save(step, state(), metrics={"loss": loss}).result()
+            saved(store, step, state(), metrics={"loss": loss})
         assert steps(store) == [1, 3, 4]
     assert verified == []  # what this process committed needs no reading
 
 
-def test_nothing_is_removed_before_the_newer_snapshot_and_its_name_are_durable(location, faults):
+def test_nothing_is_removed_before_the_newer_snapshot_and_its_name_are_durable(location, writing):
+    written_calls = []
+
+    def unlink(real, path):
+        written_calls.extend(call.name for call in calls)
+        real(path)
+
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
+        with writing.here.instead_of("unlink", unlink), writing.faults.record() as calls:
+            saved(store, 2, state())
+    order = [name for name in written_calls if name in ("fsync", "rename")]
+    assert order[order.index("rename") - 1 :] == ["fsync", "rename", "fsync"]
+
+
+def test_the_names_of_what_was_removed_are_gone_for_good(location, faults):
     with SnapshotStore(location, keep=keep.last(1)) as store:
-        store.save(1, state()).result()
+        saved(store, 1, state())
         with faults.record() as calls:
-            store.save(2, state()).result()
+            saved(store, 2, state())
     order = [call.name for call in calls if call.name in ("fsync", "rename", "unlink")]
     assert order[order.index("rename") :] == ["rename", "fsync", "unlink", "fsync"]
 
 
 @pytest.mark.parametrize("fault", ["open", "pwrite", "fsync", "rename"])
-def test_a_snapshot_that_fails_costs_no_older_one(location, faults, fault):
-    with SnapshotStore(location, keep=keep.last(1)) as store:
-        store.save(1, state()).result()
-        with faults.error_at(fault, errno.EIO):
-            pending = store.save(2, state())
-        with pytest.raises(CommitError):
+def test_a_snapshot_that_fails_costs_no_older_one(location, writing, fault):
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
+        with writing.faults.error_at(fault, errno.EIO):
+            pending = finished(store.save(2, state()))
+        with pytest.raises(CommitError, match="snapshot_00000002"):
             pending.result()
         assert steps(store) == [1]
+        saved(store, 3, state())
+        assert steps(store) == [3]
 
 
-def test_a_removal_that_fails_is_logged_and_made_up_for_at_the_next_save(location, faults, caplog):
-    with SnapshotStore(location, keep=keep.last(1)) as store:
-        store.save(1, state()).result()
+def test_a_removal_that_fails_is_logged_and_made_up_for_at_the_next_save(location, faults, caplog, writing):
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
         with faults.error_at("unlink", errno.EIO):
-            assert store.save(2, state()).result().step == 2
+            assert saved(store, 2, state()).step == 2
         [record] = caplog.records
         assert record.levelname == "WARNING"
         assert "saved, but older ones could not be removed" in record.message
         assert "snapshot_00000001" in record.message
         assert steps(store) == [1, 2]
-        store.save(3, state()).result()
+        saved(store, 3, state())
         assert steps(store) == [3]
 
 
-def test_a_store_that_cannot_be_listed_after_a_commit_is_logged_and_the_snapshot_stands(location, faults, caplog):
-    with SnapshotStore(location, keep=keep.last(1)) as store:
-        store.save(1, state()).result()
+def test_a_store_that_cannot_be_listed_after_a_commit_is_logged_and_the_snapshot_stands(
+    location, faults, caplog, writing
+):
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
         with faults.error_at("scandir", errno.EIO):
-            assert store.save(2, state()).result().step == 2
+            assert saved(store, 2, state()).step == 2
         assert len(caplog.records) == 1
         assert steps(store) == [1, 2]
 
 
-def test_plan_says_what_prune_then_does(location):
-    with SnapshotStore(location) as store:
+def test_plan_says_what_prune_then_does(location, writing):
+    with writing.store(location) as store:
         for step in range(5):
-            store.save(step, state()).result()
+            saved(store, step, state())
         assert store.plan().drop == ()
         planned = store.plan(keep.last(2))
         assert steps(store) == [0, 1, 2, 3, 4]
@@ -128,7 +147,7 @@ def test_prune_uses_the_policy_of_the_store_unless_it_is_given_one(location):
 def test_prune_raises_where_something_cannot_be_removed_and_removes_the_rest(location, faults):
     with SnapshotStore(location) as store:
         for step in range(4):
-            store.save(step, state()).result()
+            saved(store, step, state())
         with (
             faults.error_at("unlink", errno.EACCES, 1),
             pytest.raises(CommitError, match=r"1 of 3 snapshots could not be removed; the first: .*00000000"),
@@ -223,9 +242,9 @@ def test_a_store_whose_newest_one_cannot_be_read_removes_nothing(location, monke
 def test_a_snapshot_that_is_replaced_between_plan_and_removal_stays(location, monkeypatch, caplog):
     with SnapshotStore(location) as store:
         for step in range(3):
-            store.save(step, state()).result()
+            saved(store, step, state())
         planned = store.plan(keep.last(1))
-        store.save(0, state()).result()
+        saved(store, 0, state())
         monkeypatch.setattr(type(store._collection), "plan", lambda self, policy: planned)
         store.prune(keep.last(1))
         monkeypatch.undo()
@@ -233,7 +252,7 @@ def test_a_snapshot_that_is_replaced_between_plan_and_removal_stays(location, mo
     assert ["it is another file by now" in record.message for record in caplog.records] == [True]
 
 
-def test_files_and_directories_of_others_stay(location):
+def test_files_and_directories_of_others_stay(location, writing):
     others = {
         "snapshot_best.safetensors": b"not a snapshot",
         "snapshot_card.md": b"words",
@@ -250,22 +269,22 @@ def test_files_and_directories_of_others_stay(location):
     files.save(location / "by_hand.safetensors", state())
     (location / "link").symlink_to(location / "copy.safetensors")
     before = names(location)
-    with SnapshotStore(location, keep=keep.last(1)) as store:
+    with writing.store(location, keep=keep.last(1)) as store:
         for step in range(10, 14):
-            store.save(step, state()).result()
+            saved(store, step, state())
         assert steps(store) == [13]
     gone = {"snapshot_00000000.safetensors"}
     assert set(names(location)) == (set(before) - gone) | {"snapshot_00000013.safetensors"}
     assert {name: (location / name).read_bytes() for name in others} == others
 
 
-def test_a_changed_template_leaves_the_snapshots_of_the_old_one_alone(location):
-    with SnapshotStore(location, filename="old_{step}", keep=keep.last(2)) as store:
+def test_a_changed_template_leaves_the_snapshots_of_the_old_one_alone(location, writing):
+    with writing.store(location, filename="old_{step}", keep=keep.last(2)) as store:
         for step in range(3):
-            store.save(step, state()).result()
-    with SnapshotStore(location, filename="new_{step}", keep=keep.last(2)) as store:
+            saved(store, step, state())
+    with writing.store(location, filename="new_{step}", keep=keep.last(2)) as store:
         for step in range(3, 6):
-            store.save(step, state()).result()
+            saved(store, step, state())
         assert [snapshot.sequence for snapshot in store.snapshots()] == [5, 6]
     assert names(location) == ["new_4", "new_5", "old_1", "old_2"]
 
@@ -276,46 +295,46 @@ def test_clocks_play_no_part(location, jump):
         path = written(location, step, created_at=NOON + jump if step == 1 else NOON)
         os.utime(path, ns=(step * 10**9, (3 - step) * 10**18))
     with SnapshotStore(location, keep=keep.last(2)) as store:
-        store.save(3, state()).result()
+        saved(store, 3, state())
         assert steps(store) == [2, 3]
 
 
-def test_the_snapshot_resumed_from_stays_until_as_many_newer_ones_as_the_policy_keeps_are_durable(location):
+def test_the_snapshot_resumed_from_stays_until_as_many_newer_ones_as_the_policy_keeps_are_durable(location, writing):
     for step in range(6):
         written(location, step)
-    with SnapshotStore(location, keep=keep.last(3)) as store:
+    with writing.store(location, keep=keep.last(3)) as store:
         assert store.resume({"w": np.zeros(4, np.float32)}, step=1)[1].step == 1
         seen = []
         for step in (10, 11, 12):
-            store.save(step, state()).result()
+            saved(store, step, state())
             seen.append(steps(store))
     assert seen == [[1, 4, 5, 10], [1, 5, 10, 11], [10, 11, 12]]
 
 
-def test_the_one_before_a_damaged_one_stays_while_it_is_the_only_other_good_one(location):
+def test_the_one_before_a_damaged_one_stays_while_it_is_the_only_other_good_one(location, writing):
     for step in range(4):
         path = written(location, step)
     damage(path)
-    with SnapshotStore(location, keep=keep.last(2)) as store:
+    with writing.store(location, keep=keep.last(2)) as store:
         assert store.resume({"w": np.zeros(4, np.float32)})[1].step == 2
-        store.save(3, state()).result()  # replaces the damaged one
-        store.save(4, state()).result()
+        saved(store, 3, state())  # replaces the damaged one
+        saved(store, 4, state())
         assert steps(store) == [3, 4]
 
 
-def test_pinned_snapshots_stay_until_they_are_unpinned_also_after_the_store_was_opened_again(location):
-    with SnapshotStore(location, keep=keep.last(1)) as store:
-        store.save(1, state()).result()
+def test_pinned_snapshots_stay_until_they_are_unpinned_also_after_the_store_was_opened_again(location, writing):
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
         assert store.pin(1).step == 1
-    with SnapshotStore(location, keep=keep.last(1)) as store:
-        store.save(2, state()).result()
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 2, state())
         assert steps(store) == [1, 2]
         assert store.plan().keep[store.at(1)] == ("pinned",)
-        store.save(1, state()).result()  # replaces it: what has the name is pinned
-        store.save(3, state()).result()
+        saved(store, 1, state())  # replaces it: what has the name is pinned
+        saved(store, 3, state())
         assert steps(store) == [1, 3]
         store.unpin(1)
-        store.save(4, state()).result()
+        saved(store, 4, state())
     assert names(location) == ["snapshot_00000004.safetensors"]
 
 
@@ -327,8 +346,10 @@ def test_only_a_snapshot_that_is_there_can_be_pinned(location):
     assert names(location) == []
 
 
-def test_removing_is_worth_no_line_in_the_log(location, caplog):
-    with caplog.at_level(logging.INFO, "holdfast"), SnapshotStore(location, keep=keep.last(1)) as store:
+def test_removing_is_worth_no_line_in_the_log(location, caplog, writing):
+    with caplog.at_level(logging.INFO, "holdfast"), writing.store(location, keep=keep.last(1)) as store:
         store.save(1, state())
         store.save(2, state())
-    assert caplog.records == []
+        store.wait()
+        assert steps(store) == [2]
+    assert [record.message for record in caplog.records] == ["a copy of the state takes 0.0 MiB of memory"]

@@ -10,11 +10,13 @@ import threading
 import numpy as np
 import pytest
 
-from holdfast import files, keep, lock
-from holdfast.errors import CaptureError, CommitError
+from faults.injection import Faults
+from holdfast import files, keep, lock, staging
+from holdfast.errors import CaptureError, CommitError, StagingError
 from holdfast.store import SnapshotStore
-from holdfast.writers import Job, Pending
-from snapshots import written
+from holdfast.writers import Job, SimpleWriter, ThreadWriter
+from holdfast.writers.outcome import carry_out
+from snapshots import finished, saved, written
 
 
 def state(value: float = 0.0) -> dict[str, object]:
@@ -55,10 +57,22 @@ def test_a_saved_snapshot_is_a_whole_file_with_everything_that_was_said_of_it(st
     assert 0 < pending.stall_s < 60
 
 
-def test_the_time_that_save_took_includes_the_copy(store, monkeypatch):
-    clock = iter([10.0, 11.0, 12.0, 15.0])  # save, submit, submitted, saved
-    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    assert store.save(1, state()).stall_s == 5.0
+def test_the_time_that_save_took_includes_the_copy(location, monkeypatch):
+    with SnapshotStore(location, writer=SimpleWriter()) as store:
+        clock = iter([10.0, 11.0, 12.0, 15.0])  # save, writing, written, saved
+        monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+        pending = store.save(1, state())
+        assert (pending.stall_s, pending.write_s) == (5.0, 1.0)
+
+
+def test_every_writer_says_how_long_everything_took(location, writing):
+    with writing.store(location) as store:
+        pending = store.save(1, state())
+        size_bytes = pending.result().size_bytes
+    assert 0 < pending.stall_s < 60
+    assert 0 < pending.write_s < 60
+    assert pending.gb_per_s == pytest.approx(pending.size_bytes / pending.write_s / 1e9)
+    assert 0 < pending.size_bytes <= size_bytes
 
 
 @pytest.mark.parametrize("step", [np.int64(3), np.array(3), 3])
@@ -128,23 +142,19 @@ def test_facts_that_do_not_fit_a_header_come_out_of_the_future(store):
 
 
 class LaterWriter:
-    """Does its jobs when it is told to, as a writer in the background does."""
+    """Does its jobs when it is told to, as a writer in the background does; it has no attributes."""
 
     def __init__(self):
-        self.jobs: list[tuple[Job, Pending]] = []
+        self.jobs: list[Job] = []
         self.closed = 0
 
     def submit(self, job):
-        self.jobs.append((job, Pending(job.name)))
-        return self.jobs[-1][1]
+        self.jobs.append(job)
+        return job.pending
 
     def do(self):
         while self.jobs:
-            job, pending = self.jobs.pop(0)
-            try:
-                pending.set_result(job())
-            except OSError as error:
-                pending.set_exception(error)
+            carry_out(self.jobs.pop(0), "later")
 
     def close(self):
         self.closed += 1
@@ -168,15 +178,36 @@ def test_what_is_written_is_the_state_at_the_moment_of_the_call(location):
     assert writer.closed == 1
 
 
-def test_one_arena_serves_every_snapshot_of_an_idle_store(store):
-    for step in range(3):
-        store.save(step, state()).result()
-    [arena] = store._arenas
-    with pytest.raises(CaptureError):
-        store.save(4, object())
-    store.save(5, state()).result()
-    assert len(store._arenas) == 1
-    assert arena is not None
+def test_one_arena_serves_every_snapshot_of_an_idle_store(location, monkeypatch):
+    class Counted(staging.Arena):
+        made = 0
+
+        def __init__(self, **arguments):
+            Counted.made += 1
+            super().__init__(**arguments)
+
+    monkeypatch.setattr(staging, "Arena", Counted)
+    writer = LaterWriter()  # which takes as many jobs as there are
+    with SnapshotStore(location, writer=writer) as store:
+        for step in range(3):
+            store.save(step, state())
+            writer.do()
+        with pytest.raises(CaptureError):
+            store.save(4, object())
+        store.save(5, state())
+        assert Counted.made == 1
+        store.save(6, state())
+        assert Counted.made == 2
+
+
+def test_a_store_with_one_slot_is_free_again_after_a_snapshot_that_could_not_be_taken(location, writing):
+    with SnapshotStore(location, writer=writing.kind(budget_bytes=1000)) as store:
+        for _ in range(3):
+            with pytest.raises(CaptureError):
+                store.save(1, object())
+            with pytest.raises(StagingError, match="budget_bytes allows 1000"):
+                store.save(1, {"w": np.zeros(1000)})
+        assert store.save(2, state()).result(60).step == 2
 
 
 def test_wait_returns_when_a_writer_in_the_background_is_done(location):
@@ -188,6 +219,42 @@ def test_wait_returns_when_a_writer_in_the_background_is_done(location):
         store.wait()
         assert store.at(1).step == 1
         background.join()
+
+
+@pytest.mark.parametrize("end", [SnapshotStore.close, SnapshotStore.wait])
+def test_wait_and_close_return_when_old_snapshots_are_removed_too(location, writing, end):
+    store = writing.store(location, keep=keep.last(1))
+    for step in range(1, 4):
+        store.save(step, state(step))
+    end(store)
+    assert names(location) == ["snapshot_00000003.safetensors"]
+    store.close()
+
+
+def test_a_busy_writer_that_skips_gives_a_cancelled_future_and_the_next_one_is_taken(location, caplog):
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def rename(real, *arguments):
+        blocked.set()
+        assert go_on.wait(60)
+        real(*arguments)
+
+    faults = Faults()
+    with pytest.MonkeyPatch.context() as patch, SnapshotStore(location, writer=ThreadWriter(when_busy="skip")) as store:
+        faults.install(patch)
+        with faults.instead_of("rename", rename), caplog.at_level("INFO", "holdfast"):
+            first = store.save(1, state())
+            assert blocked.wait(60)
+            second = store.save(2, state())
+            assert second.cancelled()
+            assert second.done()
+            go_on.set()
+            finished(first)
+        assert [record.message for record in caplog.records if "skipped" in record.message] == [
+            f"{location / 'snapshot_00000002.safetensors'}: skipped, an earlier snapshot is still being written"
+        ]
+        assert saved(store, 3, state()).step == 3
+        assert steps(store.snapshots()) == [1, 3]
 
 
 def test_the_run_id_is_that_of_the_newest_snapshot_and_new_in_an_empty_store(location):
@@ -214,56 +281,60 @@ def test_a_name_may_lead_into_a_sub_directory(location):
         assert store.resume(state())[1].step == 3
 
 
-# failures
+# failures, with every writer
 
 
-def test_a_failed_commit_comes_out_of_the_future_and_is_then_over(store, location, faults):
-    with faults.error_at("fsync", errno.EIO, 2):
-        pending = store.save(1, state())
-    with pytest.raises(CommitError, match="snapshot_00000001"):
-        pending.result()
-    store.save(2, state()).result()
+def test_a_failed_commit_comes_out_of_the_future_and_is_then_over(location, writing):
+    with writing.store(location) as store:
+        with writing.faults.error_at("fsync", errno.EIO):
+            pending = finished(store.save(1, state()))
+        with pytest.raises(CommitError, match="snapshot_00000001") as error:
+            pending.result()
+        assert error.value.errno == errno.EIO
+        store.save(2, state()).result()
     assert names(location) == ["snapshot_00000002.safetensors"]
 
 
-def test_a_failure_that_nobody_asked_for_is_raised_by_the_next_save_which_saves_nevertheless(store, faults):
-    with faults.error_at("pwrite", errno.ENOSPC):
-        store.save(1, state())
-    with pytest.raises(CommitError, match="snapshot_00000001"):
-        store.save(2, state())
-    assert steps(store.snapshots()) == [2]
-    store.save(3, state()).result()
+def test_a_failure_that_nobody_asked_for_is_raised_by_the_next_save_which_saves_nevertheless(location, writing):
+    with writing.store(location) as store:
+        with writing.faults.error_at("pwrite", errno.ENOSPC):
+            finished(store.save(1, state()))
+        with pytest.raises(CommitError, match="snapshot_00000001"):
+            store.save(2, state())
+        store.wait()
+        assert steps(store.snapshots()) == [2]
+        store.save(3, state()).result()
 
 
 @pytest.mark.parametrize("end", [SnapshotStore.close, SnapshotStore.wait])
-def test_a_failure_that_nobody_asked_for_is_raised_at_the_end_and_the_lock_is_released(location, faults, end):
-    store = SnapshotStore(location)
-    with faults.error_at("pwrite", errno.ENOSPC):
-        store.save(1, state())
+def test_a_failure_that_nobody_asked_for_is_raised_at_the_end_and_the_lock_is_released(location, writing, end):
+    store = writing.store(location)
+    with writing.faults.error_at("pwrite", errno.ENOSPC):
+        finished(store.save(1, state()))
     with pytest.raises(CommitError, match="snapshot_00000001"):
         end(store)
     store.close()
     assert lock._held == {}
 
 
-def test_an_error_of_the_block_is_not_hidden_by_a_failed_snapshot(location, faults, caplog):
+def test_an_error_of_the_block_is_not_hidden_by_a_failed_snapshot(location, writing, caplog):
     def fail_twice(store):
         with store:
-            with faults.error_at("pwrite", errno.ENOSPC):
-                store.save(1, state())
+            with writing.faults.error_at("pwrite", errno.ENOSPC):
+                finished(store.save(1, state()))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        fail_twice(SnapshotStore(location))
+        fail_twice(writing.store(location))
     [record] = caplog.records
     assert "snapshot_00000001" in record.message
     assert lock._held == {}
 
 
-def test_with_warn_a_failure_is_logged_once_and_never_raised_unless_somebody_asks(location, faults, caplog):
-    with SnapshotStore(location, on_failure="warn") as store:
-        with faults.error_at("pwrite", errno.ENOSPC):
-            pending = store.save(1, state())
+def test_with_warn_a_failure_is_logged_once_and_never_raised_unless_somebody_asks(location, writing, caplog):
+    with writing.store(location, on_failure="warn") as store:
+        with writing.faults.error_at("pwrite", errno.ENOSPC):
+            pending = finished(store.save(1, state()))
         store.wait()
         store.save(2, state()).result()
         with pytest.raises(CommitError):

@@ -28,10 +28,12 @@ from holdfast.errors import (
 from holdfast.format import header, reader
 from holdfast.format.prefix import Facts
 from holdfast.format.reader import SnapshotFile, as_snapshot
+from holdfast.memory import Memory
 from holdfast.snapshot import Json, Snapshot
 from holdfast.staging import Arena
 from holdfast.state import lookup
 from holdfast.state.capture import capture
+from holdfast.state.encoding import collector_paused
 from holdfast.state.load import Framework
 from holdfast.state.load import load as load_tree
 from holdfast.state.loading import detached
@@ -63,9 +65,12 @@ def save(path: Path, target: object, *, metadata: Mapping[str, Json] | None = No
     location, name = _place(path)
     checked = header.check_metadata({} if metadata is None else metadata)
     staged = Arena().stage(capture(target))
-    with failing(os.path.join(location, name), staged.layout.data_bytes, "its directory could not be made"):
+    facts = new_facts(name)
+    placed = staged.image(facts, checked)
+    with failing(os.path.join(location, name), placed.size_bytes, "its directory could not be made"):
         storage = LocalStorage(location)
-    return commit(storage, name, staged, new_facts(name), checked)
+    commit(storage, name, placed.image)
+    return as_snapshot(facts, storage.location, name, placed.size_bytes)
 
 
 def restore(
@@ -98,12 +103,31 @@ def restore(
         NotFoundError: there is no such `subtree`.
         FileNotFoundError: there is no such file, or it is not the one that the Snapshot tells of any more.
     """
+    return restore_through(None, source, target, subtree=subtree, strict=strict, casting=casting, verify=verify)
+
+
+def restore_through(
+    room: Memory | None,
+    source: Any,
+    target: T,
+    *,
+    subtree: str = "",
+    strict: bool = True,
+    casting: str = "no",
+    verify: bool = True,
+) -> T:
+    """The same, with memory to read through where the file must come from the disk.
+
+    Args:
+        room: grows where it is too small, and is touched as far as the file reaches; None: some is taken, and given
+            back. Where the file is in the page cache, it is left alone.
+    """
     restored: T
     if not isinstance(source, str | bytes | os.PathLike):
         tree = _part(_captured(source), subtree)
         restored = restore_tree(tree, target, strict=strict, casting=casting)
         return restored
-    with opened(source) as file, _naming(file.where):
+    with collector_paused(), opened(source, whole=verify, room=room) as file, _naming(file.where):
         tree = _part(file.tree(), subtree)
         if verify:
             file.verify(tree.leaves())
@@ -246,11 +270,11 @@ def _check_framework(framework: str, device: object) -> None:
             ) from None
 
 
-def opened(source: object, *, writable: bool = False) -> SnapshotFile:
-    """A path or a Snapshot, opened for reading; `writable` as format.reader.open_file has it."""
+def opened(source: object, *, writable: bool = False, whole: bool = False, room: Memory | None = None) -> SnapshotFile:
+    """A path or a Snapshot, opened for reading; the rest as format.reader.open_file has it."""
     path = _path(source)
     _refuse_directory(path)
-    file = reader.open_file(path, writable=writable)
+    file = reader.open_file(path, writable=writable, whole=whole, room=room)
     _check_same(source, path, file.facts)
     return file
 

@@ -2,8 +2,8 @@
 
 One process at a time: a record lock on the first byte of `.holdfast-lock` in the directory decides, held through one
 descriptor for each directory and process, whoever asks there, and however often. It ends with its process, also after
-SIGKILL; a forked child does not have it. The text in the file only informs. The second byte is kept for a writer
-process that outlives its parent.
+SIGKILL; a forked child does not have it. The text in the file only informs. The second byte is shared by the writer
+processes that write there, which outlive a parent that was killed: whoever takes the first byte then waits for them.
 
 The file stays when the lock is released: removing it could take it away under another process that has just opened
 it. Nothing else in this process may open it, since closing that descriptor would let the lock go.
@@ -23,6 +23,8 @@ from holdfast.storage import syscalls
 from holdfast.storage.base import LOCK_NAME
 
 _BYTE = 0
+_SHARED_BYTE = 1
+_WAIT_S = 600.0  # for a writer process that was left behind: it has one snapshot to write, or a few
 _TEXT_BYTES = 512
 _ATTEMPTS = 3  # the holder may leave between being in the way and being asked for its name
 _logger = logging.getLogger("holdfast")
@@ -36,9 +38,14 @@ _unlockable: set[str] = set()  # directories that were warned about
 class _File:
     """One lock file, open in this process."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
+        self.path = path
         self.users = 0
+        self.shared_fd: int | None = None  # locks the second byte; -1: there are no such locks
+        self.fds = [fd]  # all, since closing one lets the record lock go
+        self.settling = threading.Lock()  # held by the thread that waits
+        self.is_settled = False  # no earlier process's writer is left
 
 
 class Lock:
@@ -53,24 +60,55 @@ class Lock:
             _release(self._file)
             self._file = None
 
+    def share(self) -> int:
+        """A descriptor for writer processes: as long as one of them has it open, acquire() waits in later processes.
+
+        It stays this object's, and is the same every time. -1 where there are no such locks.
+        Raises:
+            ValueError: the lock was released.
+            OSError: the lock file cannot be opened again.
+        """
+        if self._file is None:
+            raise ValueError("this lock was released, and there is nothing to share")
+        with _registry:
+            return _share(self._file)
+
 
 def acquire(directory: str) -> Lock:
     """Take the right to write to an existing directory; shared with whoever has it in this process.
 
-    Where there are no locks (Windows, some network file systems), a warning is logged once and it goes without.
+    Where an earlier process was killed and its writer process still writes a snapshot there, this waits for it, and
+    logs that. Where there are no locks (Windows, some network file systems), a warning is logged once and it goes
+    without.
 
     Raises:
-        StoreLockedError: another process has it; says which.
+        StoreLockedError: another process has it; says which. Or a writer process that was left behind does not end.
         OSError: the lock file cannot be opened.
     """
     path = os.path.join(directory, LOCK_NAME)
     with _registry:
-        file = _shared(path) or _open(directory, path)
+        file = _held_here(path) or _open(directory, path)
         file.users += 1
-        return Lock(file)
+    lock = Lock(file)
+    try:
+        with file.settling:
+            if not file.is_settled:
+                _settle(directory, file.fd)
+                file.is_settled = True
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
-def _shared(path: str) -> _File | None:
+def share_of(directory: str) -> int:
+    """What Lock.share() gives, where this process has the right to write to a directory; else -1."""
+    with _registry:
+        file = _held_here(os.path.join(directory, LOCK_NAME))
+        return -1 if file is None else _share(file)
+
+
+def _held_here(path: str) -> _File | None:
     try:
         found = syscalls.stat(path, follow_symlinks=False)
     except FileNotFoundError:
@@ -86,7 +124,7 @@ def _open(directory: str, path: str) -> _File:
     except BaseException:
         syscalls.close(fd)
         raise
-    file = _File(fd)
+    file = _File(fd, path)
     _held[found.st_dev, found.st_ino] = file
     return file
 
@@ -118,6 +156,57 @@ def _lock(directory: str, fd: int) -> None:
     )
 
 
+def _settle(directory: str, fd: int) -> None:
+    """Return once no earlier process's writer is at work in the directory."""
+    try:
+        if not syscalls.lock_record(fd, _SHARED_BYTE):
+            _logger.info(
+                "%s: an earlier run was killed, and its writer process is still writing a snapshot; waiting for it, at "
+                "most %d s",
+                directory,
+                _WAIT_S,
+            )
+            _wait(directory, fd)
+        syscalls.unlock_record(fd, _SHARED_BYTE)
+    except OSError as error:
+        if error.errno not in syscalls.NO_LOCKS:
+            raise
+
+
+def _wait(directory: str, fd: int) -> None:
+    ended: list[bool] = []
+
+    def wait() -> None:
+        with suppress(OSError):  # the descriptor was closed: nobody waits any more
+            syscalls.wait_for_record(fd, _SHARED_BYTE)
+            ended.append(True)
+
+    # A thread, since such a wait has no limit of its own; the system undoes what it gets after the file was closed.
+    thread = threading.Thread(target=wait, name="holdfast-lock", daemon=True)
+    thread.start()
+    thread.join(_WAIT_S)
+    if not ended:
+        raise StoreLockedError(
+            f"{directory}: the writer process of an earlier run is still writing here, after {_WAIT_S:.0f} s; look for "
+            "a process of 'helper_process.py', wait for its end or stop it, then try again"
+        )
+
+
+def _share(file: _File) -> int:
+    if file.shared_fd is None:
+        fd = syscalls.open(file.path, os.O_RDWR | syscalls.NOFOLLOW)
+        file.fds.append(fd)
+        file.shared_fd = -1
+        if os.path.samestat(syscalls.fstat(fd), syscalls.fstat(file.fd)):  # else the file was removed meanwhile
+            try:
+                syscalls.share_record(fd, _SHARED_BYTE)
+                file.shared_fd = fd
+            except OSError as error:
+                if error.errno not in syscalls.NO_LOCKS:
+                    raise
+    return file.shared_fd
+
+
 def _release(file: _File) -> None:
     with _registry:
         file.users -= 1
@@ -125,8 +214,9 @@ def _release(file: _File) -> None:
             return
         for key in [key for key, held in _held.items() if held is file]:
             del _held[key]
-            with suppress(OSError):
-                syscalls.close(file.fd)
+            for fd in file.fds:
+                with suppress(OSError):
+                    syscalls.close(fd)
 
 
 def _describe_this_process() -> bytes:
@@ -151,8 +241,9 @@ def _forget() -> None:
     global _registry
     _registry = threading.Lock()  # another thread of the parent's may have had it
     for file in _held.values():
-        with suppress(OSError):
-            os.close(file.fd)
+        for fd in file.fds:
+            with suppress(OSError):
+                os.close(fd)
     _held.clear()
 
 

@@ -1,95 +1,303 @@
 """The arena: the host buffer into which leaves are staged, byte for byte the data part of the snapshot file to be.
 
-Once a tree is staged the trainer may train on: nothing looks into its arrays any more.
+Once a state is staged the trainer may train on: nothing looks into its arrays any more. What a tree's shape decides is
+planned once, and serves every snapshot of that shape.
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Sequence
-from contextlib import suppress
+import logging
+import threading
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
-import xxhash
 
 from holdfast.errors import CaptureError, StagingError
-from holdfast.format.header import PAGE, Layout, plan
-from holdfast.state import arrays
-from holdfast.state.arrays import Bytes
+from holdfast.format import header
+from holdfast.format.header import Layout
+from holdfast.format.prefix import Facts
+from holdfast.image import Image
+from holdfast.memory import PAGE, Bytes, Memory
+from holdfast.snapshot import Json
+from holdfast.state.capture import capture
+from holdfast.state.copying import Copier
+from holdfast.state.encoding import collector_paused
+from holdfast.state.outline import Outline, outline_of
+from holdfast.state.reading import Reading, read
+from holdfast.state.specs import Changed
 from holdfast.state.tree import StateTree
+
+_HEADER_ROOM = 64 << 10  # for values and metadata that grow; none of it is taken before it is used
+_logger = logging.getLogger("holdfast")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What the shape of a tree decides."""
+
+    layout: Layout
+    outline: Outline | None  # None: each snapshot must be captured anew
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of a target at one moment; it must be staged before the target changes."""
+
+    plan: Plan
+    reading: Reading
+
+    @property
+    def data_bytes(self) -> int:
+        """Of all leaves."""
+        return self.plan.layout.array_bytes + sum(map(len, self.reading.packed))
+
+
+class Planner:
+    """Reads targets, and keeps the plan of the last shape.
+
+    One a series of snapshots: where the targets of two take turns, each is planned anew every time.
+    """
+
+    def __init__(self) -> None:
+        self._plan: Plan | None = None
+
+    def read(self, target: Any) -> State:
+        """The state of `target`, which no copy was made of.
+
+        Raises:
+            CaptureError: something in it cannot be kept; names its path.
+        """
+        plan = self._plan
+        if plan is not None and plan.outline is not None:
+            try:
+                return State(plan, plan.outline.read(target))
+            except Changed:
+                pass
+        state = state_of(capture(target))
+        self._plan = state.plan
+        return state
+
+
+def state_of(tree: StateTree) -> State:
+    """The state that a captured tree shows.
+
+    Raises:
+        CaptureError: the tree is larger than a file can hold.
+    """
+    with collector_paused():  # it would run again and again over what is only growing
+        try:
+            plan = Plan(header.plan(tree), outline_of(tree))
+        except ValueError as error:
+            raise CaptureError(f"the target cannot be kept: {error}") from None
+        return State(plan, read(tree))
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A state that no longer changes: its plain values in the tree, its leaves' bytes in the arena."""
+    """A state that no longer changes: its leaves' bytes stand in the arena, until that stages the next one."""
 
-    tree: StateTree
     layout: Layout
-    data: Bytes  # layout.data_bytes of the arena, until it stages the next tree
+    values: Sequence[Json]
+    packed_sizes: Sequence[int]
+    arena: Arena
 
-    def checksums(self) -> Sequence[bytes]:
-        """The xxh3-128 digest (16 bytes) of each leaf, in file order."""
-        slots = self.layout.slots
-        return [xxhash.xxh3_128_digest(self.data[slot.offset : slot.offset + slot.nbytes].data) for slot in slots]
+    @property
+    def data_bytes(self) -> int:
+        """Of all leaves."""
+        return self.layout.array_bytes + sum(self.packed_sizes)
+
+    @property
+    def data(self) -> Bytes:
+        """The leaves' bytes, in file order: uint8 of shape (data_bytes,), a view of the arena."""
+        return self.arena.memory.view[: self.data_bytes]
+
+    def image(self, facts: Facts, metadata: Mapping[str, Json] | None = None) -> Placed:
+        """The snapshot file, in the arena.
+
+        Raises:
+            CaptureError: the facts, values or metadata take more room than a header has.
+            ValueError: `metadata` is no JSON.
+        """
+        checked = header.check_metadata({} if metadata is None else metadata)
+        try:
+            draft = header.encode(self.layout, self.values, self.packed_sizes, facts, checked)
+        except ValueError as error:
+            raise CaptureError(f"{facts.name}: {error}") from None
+        return self.arena.place(self, draft)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A snapshot file in the memory of an arena, and where in it."""
+
+    image: Image
+    memory: Memory
+    data_bytes: int  # from the start of the memory
+    header_at: int
+    ends_at: int  # the table of the leaves' ends, uint64
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        return self.image.size_bytes
 
 
 class Arena:
     """Host memory for one staged state, kept and used again.
 
     Args:
-        budget_bytes: the most that it may grow to; None: as far as there is memory.
+        budget_bytes: the most that the leaves may take; None: as much as there is memory.
+        shared: a writer process is to read it.
     """
 
-    def __init__(self, *, budget_bytes: int | None = None) -> None:
+    def __init__(self, *, budget_bytes: int | None = None, shared: bool = False) -> None:
         self._budget_bytes = budget_bytes
-        self._memory: Bytes = np.empty(0, np.uint8)
+        self._shared = shared
+        self._memory: Memory | None = None
+        self._copier: tuple[Plan, Memory, Any, Copier] | None = None
 
-    def stage(self, tree: StateTree) -> Staged:
-        """Copy every leaf of `tree` into the arena; the caller may train on as soon as this returns.
+    @property
+    def memory(self) -> Memory:
+        """What there is of it by now."""
+        if self._memory is None:
+            self._memory = Memory(0, shared=self._shared)
+        return self._memory
+
+    def prepare(self, state: State) -> None:
+        """Have the memory that such a state takes, and begin to touch it in the background.
+
+        Raises:
+            StagingError: it needs more than `budget_bytes`, or more than there is.
+        """
+        self._room(state)
+        self._copier_for(state.plan).pin(state.reading.arrays)
+        self.memory.prefault(state.data_bytes + PAGE)
+
+    def stage(self, state: State | StateTree) -> Staged:
+        """Copy every leaf into the arena; the caller may train on as soon as this returns.
 
         Args:
-            tree: leaves of any shape and dtype, on any device.
+            state: leaves of any shape and dtype, on any device.
         Returns:
-            The same tree, and its bytes in C order; valid until the next call.
+            Its values, and its leaves in C order; valid until the next call.
         Raises:
             StagingError: the leaves need more than `budget_bytes`, or more than there is.
             CaptureError: the tree is larger than a file can hold.
         """
-        try:
-            layout = plan(tree)
-        except ValueError as error:
-            raise CaptureError(f"the target cannot be kept: {error}") from None
-        data = self._room(layout.data_bytes)
-        for slot in layout.slots:
-            arrays.copy_into(slot.leaf, data[slot.offset : slot.offset + slot.nbytes])
-        return Staged(tree, layout, data)
+        if isinstance(state, StateTree):
+            state = state_of(state)
+        self._room(state)
+        plan, reading = state.plan, state.reading
+        self._copier_for(plan).copy(reading.arrays, reading.addresses)
+        at = plan.layout.array_bytes
+        for packed in reading.packed:
+            self.memory.view[at : at + len(packed)] = packed
+            at += len(packed)
+        return Staged(plan.layout, reading.values, [len(packed) for packed in reading.packed], self)
 
-    def _room(self, size_bytes: int) -> Bytes:
-        if self._budget_bytes is not None and size_bytes > self._budget_bytes:
+    def place(self, staged: Staged, draft: header.Draft) -> Placed:
+        """Put a header behind the data that was staged."""
+        ends = array("Q", staged.layout.ends)
+        for size in staged.packed_sizes:
+            ends.append((ends[-1] if ends else 0) + size)
+        data_bytes, header_bytes, ends_bytes = staged.data_bytes, len(draft.text), 8 * len(ends)
+        memory, header_at = self.memory, _whole_pages(data_bytes)
+        needed = header_at + header_bytes + ends_bytes
+        if needed > memory.size_bytes:  # metadata longer than anybody expects
+            if memory.fd >= 0:
+                self._grow(needed, data_bytes)
+            else:  # which would lose the data
+                memory, header_at = Memory(header_bytes + ends_bytes), 0
+        ends_at = header_at + header_bytes
+        memory.view[header_at:ends_at] = np.frombuffer(draft.text, np.uint8)
+        memory.view[ends_at : ends_at + ends_bytes] = np.frombuffer(ends, np.uint8)
+        image = Image(memory.view[header_at:ends_at].data, draft.checksums_at, staged.data.data, ends)
+        return Placed(image, memory, data_bytes, header_at, ends_at)
+
+    def _copier_for(self, plan: Plan) -> Copier:
+        memory = self.memory
+        known = self._copier
+        if known is not None and known[0] is plan and known[1] is memory and known[2] is memory.view:
+            return known[3]
+        self._copier = None
+        slots = plan.layout.slots
+        copier = Copier(
+            memory.view,
+            [(slot.offset, slot.nbytes) for slot in slots],
+            [(slot.path, slot.dtype, slot.shape) for slot in slots],
+        )
+        self._copier = plan, memory, memory.view, copier
+        return copier
+
+    def _room(self, state: State) -> None:
+        layout, size = state.plan.layout, state.data_bytes
+        if self._budget_bytes is not None and size > self._budget_bytes:
             raise StagingError(
-                f"a copy of the state takes {size_bytes} bytes, and budget_bytes allows {self._budget_bytes}; raise "
+                f"a copy of the state takes {size} bytes, and budget_bytes allows {self._budget_bytes}; raise "
                 "budget_bytes, or keep less in the target"
             )
-        if size_bytes > self._memory.size:
-            self._memory = np.empty(0, np.uint8)  # give the old memory back before asking for new
-            roomy = size_bytes + size_bytes // 16 + PAGE  # some values grow from snapshot to snapshot
-            try:
-                self._memory = _allocate(min(roomy, self._budget_bytes or roomy))
-            except (OSError, ValueError, OverflowError, MemoryError) as error:
-                raise StagingError(
-                    f"there is no memory for a copy of the state, which takes {size_bytes} bytes ({error}); free "
-                    "memory, or keep less in the target"
-                ) from error
-        return self._memory[:size_bytes]
+        texts = len(layout.tree_text) + len(layout.alias_text) + len(layout.entry_text)
+        needed = _whole_pages(size) + texts + texts // 4 + 48 * len(layout.slots) + _HEADER_ROOM
+        if needed > self.memory.size_bytes:
+            if not self.memory.size_bytes:
+                _logger.info("a copy of the state takes %.1f MiB of memory", size / (1 << 20))
+            self._grow(needed + size // 64, size)  # some values grow; what is not touched is not taken
+
+    def _grow(self, size_bytes: int, state_bytes: int) -> None:
+        self._copier = None  # it holds the old memory
+        try:
+            self.memory.grow(size_bytes)
+        except (OSError, ValueError, OverflowError, MemoryError) as error:
+            raise StagingError(
+                f"there is no memory for a copy of the state, which takes {state_bytes} bytes ({error}); free memory, "
+                "or keep less in the target"
+            ) from error
 
 
-def _allocate(size_bytes: int) -> Bytes:
-    """Memory that starts at a page, and that a forked child cannot change for its parent."""
-    if not hasattr(mmap, "MAP_PRIVATE"):
-        return np.frombuffer(mmap.mmap(-1, size_bytes), np.uint8)
-    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
-            memory.madvise(mmap.MADV_HUGEPAGE)  # the first copy into small pages takes five times as long
-    return np.frombuffer(memory, np.uint8)
+class Arenas:
+    """The arenas of one series of snapshots, and the plan that they share.
+
+    Args:
+        slots: how many snapshots may be under way at once; None: as many as there are.
+        budget_bytes: the most that the leaves may take in each; None: as much as there is memory.
+        shared: a writer process is to read them.
+    """
+
+    def __init__(self, slots: int | None = None, *, budget_bytes: int | None = None, shared: bool = False) -> None:
+        self.planner = Planner()
+        self._new = partial(Arena, budget_bytes=budget_bytes, shared=shared)
+        self._left = slots  # that may still be made
+        self._free: list[Arena] = []
+        self._change = threading.Condition()
+
+    def take(self, *, wait: bool = True) -> Arena | None:
+        """An arena that nobody uses, until it is given back.
+
+        Args:
+            wait: until one is free; otherwise None is returned where none is.
+        """
+        with self._change:
+            while True:
+                if self._free:
+                    return self._free.pop()
+                if self._left is None or self._left > 0:
+                    if self._left is not None:
+                        self._left -= 1
+                    return self._new()
+                if not wait:
+                    return None
+                self._change.wait()
+
+    def give_back(self, arena: Arena) -> None:
+        """Let somebody else take it."""
+        with self._change:
+            self._free.append(arena)
+            self._change.notify()
+
+
+def _whole_pages(size_bytes: int) -> int:
+    return -(-size_bytes // PAGE) * PAGE

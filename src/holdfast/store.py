@@ -10,11 +10,9 @@ import errno
 import logging
 import operator
 import os
-import time
 from collections.abc import Mapping
-from concurrent import futures
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -22,18 +20,17 @@ from typing import Any, Literal, TypeVar
 from holdfast.catalog import Collection
 from holdfast.catalog.templates import check_step_template
 from holdfast.errors import StoreLockedError
-from holdfast.files import restore
+from holdfast.files import restore_through
 from holdfast.format import header
 from holdfast.keep import Mode, Policy
 from holdfast.lock import Lock, acquire
 from holdfast.retention import Plan
+from holdfast.series import Series
 from holdfast.snapshot import Json, Snapshot
-from holdfast.staging import Arena
-from holdfast.state.capture import capture
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 from holdfast.storage.memory import MemoryStorage
-from holdfast.writers import InlineWriter, Job, Pending, Writer
+from holdfast.writers import Pending, ThreadWriter, Writer
 
 T = TypeVar("T")
 
@@ -56,8 +53,8 @@ class SnapshotStore:
             sub-directories, which are made. Only snapshots that were saved with this template (its format spec aside)
             are the store's own.
         keep: which snapshots stay once a new one is durable: keep.last(3), best, every, joined by |. None: all.
-        writer: an object with submit and close (see holdfast.writers.Writer); the store closes it. None: snapshots are
-            committed within `save`.
+        writer: decides when and in which thread or process a snapshot is committed: one of holdfast.writers; the store
+            closes it. None: a ThreadWriter, whose thread writes while the caller trains on.
         on_failure: what becomes of a failure to make a snapshot durable, where nobody asks its Future. "raise": the
             next `save` raises it, or `wait`, or `close`. "warn": it is logged.
     Raises:
@@ -86,8 +83,6 @@ class SnapshotStore:
         self._readonly = readonly
         self._closed = False
         self._pid = os.getpid()
-        self._arenas: list[Arena] = []  # those that no snapshot under way lies in
-        self._pending: list[Pending] = []
         self._lock: Lock | None = None
         if readonly:
             self._open(_Missing(self._location))
@@ -97,6 +92,7 @@ class SnapshotStore:
         self._lock = acquire(self._location)
         try:
             self._storage.sweep(self._collection.catalog.depth)
+            self._series = Series(self._collection, self._writer, self._lock)
             _logger.debug("%s: opened by the run %s", self._location, self._collection.run_id)  # reads the headers
         except BaseException:
             self._lock.release()
@@ -144,9 +140,10 @@ class SnapshotStore:
                 the policy keep.best look at them.
             metadata: JSON values to keep with it under str keys.
         Returns:
-            A Future of the Snapshot, done when it is durable; its `stall_s` has the seconds that this call took. Its
-            result() raises CommitError where it could not be made durable, and CaptureError where metrics, metadata and
-            plain values take more room than a header has.
+            A Future of the Snapshot, done when it is durable; its `stall_s` has the seconds that this call took, its
+            `write_s` those until it was durable. Where the writer is busy and skips, it is cancelled. Its result()
+            raises CommitError where it could not be made durable, and CaptureError where metrics, metadata and plain
+            values take more room than a header has.
         Raises:
             CaptureError: something in `target` cannot be kept; names its path. Nothing was written.
             StagingError: there is no memory for a copy of the state.
@@ -154,28 +151,35 @@ class SnapshotStore:
             PermissionError: the store is readonly.
             CommitError: of an earlier snapshot, if nobody has heard of it; this one was taken nevertheless.
         """
-        began = time.perf_counter()
         collection = self._writing()
         step = _checked_step(step)
         name = self._filename.format(step=step)
         measured = _checked_metrics(metrics or {})
         checked = header.check_metadata({} if metadata is None else metadata)
-        arena = self._arenas.pop() if self._arenas else Arena()
-        staged = arena.stage(capture(target))
-        facts = collection.new_facts(name, step=step, metrics=measured)
 
-        def commit() -> Snapshot:
-            try:
-                return collection.commit(staged, facts, checked)
-            finally:
-                self._arenas.append(arena)
+        def handle(pending: Pending) -> None:
+            if self._on_failure == "warn":
+                pending.add_done_callback(partial(_warn, os.path.join(self._location, name)))
 
-        pending = self._writer.submit(Job(name, commit))
-        pending.stall_s = time.perf_counter() - began
-        if self._on_failure == "warn":
-            pending.add_done_callback(partial(_warn, os.path.join(self._location, name)))
-        self._pending = [*(one for one in self._pending if not one.done()), pending]
-        return pending
+        return self._series.save(
+            target,
+            lambda: collection.new_facts(name, step=step, metrics=measured),
+            name,
+            checked,
+            handle=handle,
+        )
+
+    def prepare(self, target: object) -> None:
+        """Have memory ready for the first snapshot of `target`, so that this one is no slower than later ones.
+
+        Returns at once; the memory is touched in the background. `resume` does it, too: call this where a state has
+        grown since, as an optimizer's does in its first step.
+
+        Args:
+            target: what `save` is going to be given. Where it cannot be kept, the first `save` says so.
+        """
+        self._writing()
+        self._series.prepare(target)
 
     def resume(self, target: T, *, step: int | None = None, strict: bool = True) -> tuple[T, Snapshot | None]:
         """Put the newest snapshot that is whole into `target`.
@@ -198,8 +202,15 @@ class SnapshotStore:
             UnknownFormatError: it holds something that this holdfast, or the target's framework, cannot read.
         """
         wanted = None if step is None else _checked_step(step)
-        found = self._reading().resume(lambda snapshot: restore(snapshot, target, strict=strict), step=wanted)
-        return (target, None) if found is None else found
+        collection = self._reading()
+        with self._series.room() if self._is_writable() else nullcontext() as room:
+            found = collection.resume(
+                lambda snapshot: restore_through(room, snapshot, target, strict=strict), step=wanted
+            )
+        resumed = (target, None) if found is None else found
+        if self._is_writable():
+            self._series.prepare(resumed[0])
+        return resumed
 
     def snapshots(self) -> list[Snapshot]:
         """Every snapshot, by the order of the commits, oldest first; from the headers, so that damage to what follows
@@ -276,10 +287,11 @@ class SnapshotStore:
             CommitError: one has failed, nobody has heard of it, and on_failure is "raise".
         """
         self._check_open()
-        if os.getpid() != self._pid:  # a forked child: the parent writes them
+        if not self._is_writable():  # a forked child: the parent writes them
             return
-        pending, self._pending = self._pending, []
-        futures.wait(pending)
+        pending = self._series.pending()
+        for one in pending:
+            one.wait_finished()
         for one in pending:
             if self._on_failure == "raise" and one.unseen_failure() is not None:
                 one.result()
@@ -321,6 +333,9 @@ class SnapshotStore:
             )
         return self._collection
 
+    def _is_writable(self) -> bool:
+        return not self._readonly and os.getpid() == self._pid
+
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"{self._location}: this store is closed; open it again")
@@ -361,7 +376,7 @@ def _checked_policy(keep: Policy | None) -> Policy | None:
 
 def _checked_writer(writer: Writer | None) -> Writer:
     if writer is None:
-        return InlineWriter()
+        return ThreadWriter()
     for method in ("submit", "close"):
         if not callable(getattr(writer, method, None)):
             raise TypeError(f"writer must have {method}(), see holdfast.writers.Writer; {writer!r} has not")

@@ -261,7 +261,7 @@ def test_a_name_that_does_not_exist_or_is_not_public_is_found():
 
 
 def test_a_make_command_without_a_rule_is_found():
-    assert unknown_targets("    make test   all\n`make bench`, PYTHON=python3.12 make sure; make what you like") == [
-        "bench",
+    assert unknown_targets("    make test   all\n`make fast`, PYTHON=python3.12 make sure; make what you like") == [
+        "fast",
         "sure",
     ]

@@ -1,6 +1,8 @@
 """A store whose process dies, or whose disk fails, at every single system call: no acknowledged snapshot is lost.
 
-Each scenario is run once to learn its calls, and then again for each of them, in a directory of its own.
+Each scenario is run once to learn its calls, and then again for each of them, in a directory of its own; with every
+writer. Where another process writes, this one's calls and that one's are gone through. What becomes of a snapshot
+whose trainer is killed then stands in tests/engine/test_killed_trainers.py.
 """
 
 from __future__ import annotations
@@ -12,17 +14,21 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
 from faults.injection import ERRORS, Crash
+from faults.writing import IN_ANOTHER, Writing, name_of
 from holdfast import files, keep
 from holdfast.catalog import catalog
 from holdfast.errors import CommitError
 from holdfast.store import SnapshotStore
+from holdfast.writers import ProcessQueueWriter, ProcessWriter, SimpleWriter, ThreadQueueWriter, ThreadWriter
+from snapshots import finished
 
 T = TypeVar("T")
 
@@ -52,9 +58,13 @@ def state(value: float) -> dict[str, object]:
 class Seen:
     """What a process was told, and what may therefore be found."""
 
+    kind: Callable[..., Any] = SimpleWriter  # its writers
     acknowledged: dict[int, float] = field(default_factory=dict)  # step: value, in the order of the commits
     possible: dict[int, set[float]] = field(default_factory=dict)  # step: that value, and those begun since
     pinned: list[int] = field(default_factory=list)
+
+    def store(self, location: Path, **arguments: Any) -> SnapshotStore:
+        return SnapshotStore(location, writer=self.kind(), **arguments)
 
     def begin(self, step: int, value: float) -> None:
         self.possible.setdefault(step, set()).add(value)
@@ -66,34 +76,36 @@ class Seen:
 
     def save(self, store: SnapshotStore, step: int, value: float) -> None:
         self.begin(step, value)
-        store.save(step, state(value)).result()
+        pending = store.save(step, state(value))
+        pending.result()
         self.acknowledge(step, value)
+        finished(pending)  # or what this process calls and what its writer does were in no order
 
 
 def first_save(location: Path, seen: Seen) -> None:
-    with SnapshotStore(location / "made" / "for it", keep=POLICY) as store:
+    with seen.store(location / "made" / "for it", keep=POLICY) as store:
         seen.save(store, 1, 1.0)
 
 
 def save_with_retention(location: Path, seen: Seen) -> None:
-    with SnapshotStore(location, keep=POLICY) as store:
+    with seen.store(location, keep=POLICY) as store:
         store.resume(state(0))
         seen.save(store, 5, 5.0)
         seen.save(store, 6, 6.0)
 
 
 def replacement_of_the_same_step(location: Path, seen: Seen) -> None:
-    with SnapshotStore(location, keep=POLICY) as store:
+    with seen.store(location, keep=POLICY) as store:
         seen.save(store, 4, 4.5)
 
 
 def pruning_of_what_another_process_wrote(location: Path, seen: Seen) -> None:
-    with SnapshotStore(location) as store:
+    with seen.store(location) as store:
         store.prune(keep.last(1))
 
 
 def pinning(location: Path, seen: Seen) -> None:
-    with SnapshotStore(location, keep=POLICY) as store:
+    with seen.store(location, keep=POLICY) as store:
         store.pin(3)
         seen.pinned.append(3)
         seen.save(store, 5, 5.0)
@@ -110,7 +122,7 @@ SCENARIOS: list[Scenario] = [
 ]
 
 
-def prepare(location: Path, scenario: Scenario) -> Seen:
+def prepare(location: Path, scenario: Scenario, kind: Callable[..., Any] = SimpleWriter) -> Seen:
     """What an earlier run left behind: two snapshots, and the temporary file of a writer that died."""
     seen = Seen()
     if scenario is not first_save:
@@ -119,6 +131,7 @@ def prepare(location: Path, scenario: Scenario) -> Seen:
             seen.save(store, 4, 4.0)
         (location / ".0000000000000000.holdfast-tmp").write_bytes(b"half")
     forget_everything()
+    seen.kind = kind
     return seen
 
 
@@ -155,25 +168,29 @@ def check(location: Path, seen: Seen, must_be_left: int = 2) -> None:
         assert newest == (listing.snapshots[-1] if found else None)
         assert target["value"] == (found[newest.step] if newest else 0.0)
 
-        store.save(7, state(7)).result()
-        store.save(8, state(8)).result()
+        seen.save(store, 7, 7.0)
+        seen.save(store, 8, 8.0)
         left = [snapshot.step for snapshot in store.snapshots()]
         assert left[-2:] == [7, 8]
         assert set(left) <= {3, 7, 8}
         assert store.resume(target)[1].step == 8
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_a_crash_before_any_call_loses_no_acknowledged_snapshot(tmp_path, faults, scenario):
+@pytest.mark.parametrize(
+    ("scenario", "kind"),
+    [*product(SCENARIOS, [SimpleWriter, ThreadWriter]), (save_with_retention, ThreadQueueWriter)],
+    ids=name_of,
+)
+def test_a_crash_before_any_call_loses_no_acknowledged_snapshot(tmp_path, faults, scenario, kind):
     must_be_left = 1 if scenario is pruning_of_what_another_process_wrote else 2
-    seen = prepare(tmp_path / "calm", scenario)
+    seen = prepare(tmp_path / "calm", scenario, kind)
     with faults.record() as calls:
         scenario(tmp_path / "calm", seen)
     check(place_of(tmp_path / "calm", scenario), seen, must_be_left)
     assert {call.name for call in calls} >= {"open", "scandir", "lock_record", "close"}
     for number, (name, ordinal) in enumerate(calls):
         location = tmp_path / str(number)
-        seen = prepare(location, scenario)
+        seen = prepare(location, scenario, kind)
         with pytest.raises(Crash), faults.crash_before(name, ordinal):
             scenario(location, seen)
         forget_everything()
@@ -186,41 +203,74 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
-@pytest.mark.parametrize("replaced", [False, True], ids=["another step", "the same step"])
-def test_an_error_at_any_call_of_a_save_costs_at_most_that_snapshot(tmp_path, faults, number, replaced):
-    step = 4 if replaced else 5
-
-    def save_with(location: Path, fault: AbstractContextManager[T]) -> T:
-        seen = prepare(location, save_with_retention)
-        with SnapshotStore(location, keep=POLICY) as store:
-            store.resume(state(0))
-            open_before = descriptors()
-            seen.begin(step, 5.5)
-            with fault as armed:
-                pending = store.save(step, state(5.5))
-            error = pending.exception()
-            unknown = "the outcome is unknown" in str(error)
-            if error is None:
-                seen.acknowledge(step, 5.5)
-            else:
-                assert isinstance(error, CommitError)
+def save_with(location: Path, kind: Callable[..., Any], step: int, number: int, fault: AbstractContextManager[T]) -> T:
+    """Save a step under a fault, then another, and look what is there."""
+    seen = prepare(location, save_with_retention, kind)
+    with seen.store(location, keep=POLICY) as store:
+        store.resume(state(0))
+        if kind in IN_ANOTHER:
+            seen.save(store, 4, 4.0)  # starts the process, to which this one has descriptors
+        open_before = descriptors()
+        seen.begin(step, 5.5)
+        with fault as armed:
+            pending = finished(store.save(step, state(5.5)))
+        error = pending.exception()
+        unknown = "the outcome is unknown" in str(error)
+        if error is None:
+            seen.acknowledge(step, 5.5)
+        else:
+            assert isinstance(error, CommitError)
+            assert "snapshot_0000000" in str(error)
+            if number:
                 assert error.errno == number
-                if not unknown:
-                    assert [one.step for one in store.snapshots()] == [3, 4]
-                    assert files.load(store.at(4))["value"] == 4.0
+            if not unknown:
+                assert [one.step for one in store.snapshots()] == [3, 4]
+                assert files.load(store.at(4))["value"] == 4.0
+        if number:
             assert not [name for name in os.listdir(location) if name.endswith("holdfast-tmp")]
             assert descriptors() == open_before
-            seen.save(store, 6, 6.0)
-        forget_everything()
-        check(location, seen)
-        shutil.rmtree(location)
-        return armed
+        seen.save(store, 6, 6.0)
+    forget_everything()
+    check(location, seen)
+    shutil.rmtree(location)
+    return armed
 
-    calls = save_with(tmp_path / "calm", faults.record())
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [*product(ERRORS, [SimpleWriter, ThreadWriter]), (errno.EIO, ThreadQueueWriter)],
+    ids=lambda value: errno.errorcode[value] if isinstance(value, int) else name_of(value),
+)
+@pytest.mark.parametrize("step", [5, 4], ids=["another step", "the same step"])
+def test_an_error_at_any_call_of_a_save_costs_at_most_that_snapshot(tmp_path, faults, number, step, kind):
+    calls = save_with(tmp_path / "calm", kind, step, number, faults.record())
     assert len(calls) > 20
     for name, ordinal in calls:
-        save_with(tmp_path / "faulty", faults.error_at(name, number, ordinal))
+        save_with(tmp_path / "faulty", kind, step, number, faults.error_at(name, number, ordinal))
+
+
+@pytest.mark.parametrize(
+    ("where", "writing"),
+    [("here", ProcessWriter), ("there", ProcessWriter), ("there", ProcessQueueWriter)],
+    ids=name_of,
+    indirect=["writing"],
+)
+def test_an_error_at_any_call_of_either_process_costs_at_most_that_snapshot(tmp_path, writing: Writing, where):
+    faults, step, number = (writing.here, 5, errno.EIO) if where == "here" else (writing.faults, 4, errno.ENOSPC)
+    calls = save_with(tmp_path / "calm", writing.kind, step, number, faults.record())
+    assert {call.name for call in calls} >= ({"pwrite", "fsync", "rename"} if where == "there" else {"unlink"})
+    for name, ordinal in calls:
+        save_with(tmp_path / "faulty", writing.kind, step, number, faults.error_at(name, number, ordinal))
+
+
+@pytest.mark.parametrize(
+    ("step", "writing"), [(5, ProcessWriter), (4, ProcessQueueWriter)], ids=name_of, indirect=["writing"]
+)
+def test_the_death_of_the_writer_process_before_any_call_costs_at_most_that_snapshot(tmp_path, writing: Writing, step):
+    calls = save_with(tmp_path / "calm", writing.kind, step, 0, writing.faults.record())
+    assert {call.name for call in calls} >= {"open", "pwrite", "fsync", "rename", "close"}
+    for name, ordinal in calls:
+        save_with(tmp_path / "faulty", writing.kind, step, 0, writing.faults.crash_before(name, ordinal))
 
 
 def outcome_of(function: Callable[[], None]) -> int | None:

@@ -14,7 +14,8 @@ import pytest
 
 from holdfast import files
 from holdfast.errors import DamagedError, UnknownFormatError
-from holdfast.format.prefix import FACTS_AT, FACTS_SUM, HEADER_SUM, PREFIX, VERSION_AT, facts_sum, header_sum
+from holdfast.format.prefix import facts_sum
+from holdfast.format.sums import FACTS_AT, FACTS_SUM, HEADER_SUM, PREFIX, VERSION_AT, header_sum
 
 STATE = {"weight": np.arange(200_000.0), "bias": np.arange(500.0), "step": 3}
 

@@ -6,14 +6,19 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import xxhash
 
 from holdfast.format import header
-from holdfast.format.prefix import FACTS_AT, FACTS_SUM, HEADER_SUM, LITERAL, PAGE, PREFIX, Facts, facts_sum, header_sum
+from holdfast.format.prefix import Facts, facts_sum
+from holdfast.format.sums import FACTS_AT, FACTS_SUM, HEADER_SUM, LITERAL, PAGE, PREFIX, header_sum
+from holdfast.image import Image, seal
 from holdfast.state import dtypes
+from holdfast.state.encoding import encode_values
+from holdfast.state.reading import leaves_of
 from holdfast.state.tree import (
     RESERVED,
     ROOT_LEAF,
@@ -103,9 +108,15 @@ def bytes_of(leaf: Leaf) -> bytes:
 def file_of(tree: StateTree, facts: Facts = FACTS, metadata: Mapping[str, Any] | None = None) -> bytes:
     """A whole snapshot file."""
     layout = header.plan(tree)
-    parts = [bytes_of(slot.leaf) for slot in layout.slots]
-    head = header.encode(layout, tree, facts, metadata, [xxhash.xxh3_128_digest(part) for part in parts])
-    return head + b"".join(parts)
+    plain, packed = leaves_of(tree)
+    draft = header.encode(layout, encode_values(tree), [leaf.nbytes for leaf in packed], facts, metadata)
+    by_offset = sorted(zip(layout.slots, plain, strict=True), key=lambda pair: (pair[0].offset, pair[0].nbytes))
+    parts = [bytes_of(leaf) for leaf in [*[leaf for _, leaf in by_offset], *packed]]
+    data = b"".join(parts)
+    ends = list(accumulate(map(len, parts)))
+    image = Image(memoryview(draft.text), draft.checksums_at, memoryview(data), ends)
+    seal(image, [xxhash.xxh3_128_digest(part) for part in parts])
+    return bytes(draft.text) + data
 
 
 def small_tree() -> StateTree:

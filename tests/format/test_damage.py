@@ -10,7 +10,7 @@ import pytest
 from format.handmade import array, branch, file_of, grow, memory, packed, value, window
 from holdfast.errors import DamagedError
 from holdfast.format import reader
-from holdfast.format.prefix import PAGE
+from holdfast.format.sums import PAGE
 
 HEADER = PAGE
 LEAVES = {

@@ -28,7 +28,10 @@ from format.handmade import (
     window,
 )
 from holdfast.format import header
-from holdfast.format.prefix import HEADER_SUM, MAX_HEADER, PAGE, PREFIX, header_sum
+from holdfast.format.prefix import MAX_HEADER
+from holdfast.format.sums import HEADER_SUM, PAGE, PREFIX, header_sum
+from holdfast.state.encoding import encode_values
+from holdfast.state.reading import leaves_of
 from holdfast.state.tree import Array, Branch, StateTree
 
 
@@ -39,11 +42,15 @@ def many(**arrays):
 def test_the_data_starts_at_a_multiple_of_4096_and_holds_the_leaves_with_no_holes():
     tree = small_tree()
     layout = header.plan(tree)
-    file = file_of(tree)
-    assert (len(file) - layout.data_bytes) % PAGE == 0
-    assert [slot.offset for slot in layout.slots] == list(np.cumsum([0, *[slot.nbytes for slot in layout.slots]])[:-1])
-    assert data_of(file) == b"".join(bytes_of(slot.leaf) for slot in layout.slots)
-    assert len(data_of(file)) == layout.data_bytes
+    plain, packed = leaves_of(tree)
+    data = data_of(file_of(tree))
+    assert (len(file_of(tree)) - len(data)) % PAGE == 0
+    for one, slot in zip(plain, layout.slots, strict=True):
+        assert data[slot.offset : slot.offset + slot.nbytes] == bytes_of(one)
+    assert sorted(slot.offset + slot.nbytes for slot in layout.slots) == list(layout.ends)
+    assert sum(slot.nbytes for slot in layout.slots) == layout.array_bytes
+    assert data[layout.array_bytes :] == b"".join(map(bytes_of, packed))
+    assert [leaf.path for leaf in packed] == list(layout.packed)
 
 
 def test_the_header_is_padded_with_spaces_and_its_sum_covers_length_json_and_padding():
@@ -80,8 +87,7 @@ def test_leaves_stand_by_the_falling_power_of_two_that_divides_their_items_and_t
             },
         )
     )
-    order = [slot.leaf.path for slot in header.plan(tree).slots]
-    assert order == ["c16", "f8", "s12", "f4", "s6", "i2", "u8", "s3", "text"]
+    assert list(spec_of(file_of(tree)))[1:] == ["c16", "f8", "s12", "f4", "s6", "i2", "u8", "s3", "text"]
 
 
 def test_common_memory_is_aligned_for_the_windows_that_look_into_it():
@@ -96,7 +102,7 @@ def test_common_memory_is_aligned_for_the_windows_that_look_into_it():
             },
         )
     )
-    assert [slot.leaf.path for slot in header.plan(tree).slots] == ["~shared/0", "u8"]
+    assert list(spec_of(file_of(tree)))[1:] == ["~shared/0", "u8"]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -104,8 +110,8 @@ def test_every_leaf_is_aligned_to_its_item_size(seed):
     random = np.random.default_rng(seed)
     kinds = ["u1", "f2", "i4", "f8", "c16", "S3", "S6", "S12", "S40"]
     tree = many(**{str(i): np.zeros(random.integers(0, 9), random.choice(kinds)) for i in range(30)})
-    for slot in header.plan(tree).slots:
-        size = slot.leaf.source.itemsize
+    for one, slot in zip(tree.leaves(), header.plan(tree).slots, strict=True):
+        size = one.source.itemsize
         assert slot.offset % (size & -size) == 0
 
 
@@ -146,7 +152,7 @@ def test_values_that_grow_a_little_move_no_leaf_and_those_that_grow_much_make_th
     def size_with(text: str, planned_for: str = "") -> int:
         shape = grow(branch("dict", {"log": value("str", planned_for)}))
         tree = grow(branch("dict", {"log": value("str", text)}))
-        return len(header.encode(header.plan(shape), tree, FACTS, None, []))
+        return len(header.encode(header.plan(shape), encode_values(tree), [], FACTS, None).text)
 
     assert size_with("x" * 200) == size_with("")
     assert size_with("x" * 5000) > size_with("")
@@ -158,11 +164,22 @@ def test_a_layout_serves_every_tree_of_the_same_shape_and_no_other():
     later = grow(branch("list", [value("int", 2), value("str", "now")]))
     other = grow(branch("list", [value("int", 2)]))
     layout = header.plan(first)
-    assert header.encode(layout, later, FACTS, None, []) == header.encode(header.plan(later), later, FACTS, None, [])
+    values = encode_values(later)
+    assert header.encode(layout, values, [], FACTS, None) == header.encode(header.plan(later), values, [], FACTS, None)
     with pytest.raises(ValueError, match="tree of another shape"):
-        header.encode(layout, other, FACTS, None, [])
+        header.encode(layout, encode_values(other), [], FACTS, None)
     with pytest.raises(ValueError, match="tree of another shape"):
-        header.encode(layout, later, FACTS, None, [bytes(16)])
+        header.encode(layout, values, [16], FACTS, None)
+
+
+def test_a_layout_serves_packed_values_that_grow_and_only_the_last_entries_change():
+    def tree(size: int) -> StateTree:
+        return grow(branch("dict", {"w": array(np.zeros(3)), "log": packed("bytes", b"x" * size)}))
+
+    layout = header.plan(tree(300))
+    longer = header.encode(layout, [], [4000], FACTS, None)
+    assert longer == header.encode(header.plan(tree(4000)), [], [4000], FACTS, None)
+    assert longer != header.encode(layout, [], [300], FACTS, None)
 
 
 def test_equal_states_with_equal_facts_make_equal_bytes():

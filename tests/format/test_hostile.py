@@ -26,7 +26,7 @@ from format.handmade import (
 )
 from holdfast.errors import DamagedError, UnknownFormatError
 from holdfast.format import reader
-from holdfast.format.prefix import PREFIX
+from holdfast.format.sums import PREFIX
 
 FILE = file_of(small_tree())
 SPEC = spec_of(FILE)

@@ -15,14 +15,7 @@ from hypothesis import strategies as st
 from format.handmade import FACTS, changed_facts, data_of, facts_of, file_of, sealed, small_tree, spec_of
 from holdfast.errors import DamagedError, UnknownFormatError
 from holdfast.format.prefix import (
-    FACTS_AT,
-    FACTS_SUM,
-    HEADER_SUM,
-    LITERAL,
     MAX_HEADER,
-    PAGE,
-    PREFIX,
-    VERSION_AT,
     Facts,
     facts_from_json,
     facts_sum,
@@ -32,6 +25,7 @@ from holdfast.format.prefix import (
     read_facts,
     resembles_snapshot,
 )
+from holdfast.format.sums import FACTS_AT, FACTS_SUM, HEADER_SUM, LITERAL, PAGE, PREFIX, VERSION_AT
 
 FILE = file_of(small_tree())
 TEXT = st.text(max_size=40)

@@ -19,7 +19,9 @@ from format.drawn_trees import trees
 from format.handmade import FACTS, array, branch, changed_facts, described, file_of, grow, small_tree, value
 from holdfast.errors import DamagedError, UnknownFormatError
 from holdfast.format import reader
-from holdfast.format.prefix import PAGE, facts_to_json
+from holdfast.format.prefix import facts_to_json
+from holdfast.format.source import Source
+from holdfast.format.sums import PAGE
 
 METADATA = {"note": "é", "rows": [1, 2.5, None]}
 
@@ -92,7 +94,7 @@ def test_arrays_outlive_the_with_block_and_the_removal_of_the_file(path):
 def test_leaving_the_with_block_drops_the_memory():
     memory = np.frombuffer(file_of(small_tree()), np.uint8)
     alive = weakref.ref(memory)
-    with reader.SnapshotFile(memory, "here") as file:
+    with reader.SnapshotFile(Source(memory), "here") as file:
         file.verify()
         del memory
     gc.collect()

@@ -7,11 +7,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 
 from holdfast import files
-from holdfast.format import header, reader
+from holdfast.format import reader
 from holdfast.staging import Arena
 from holdfast.state.capture import capture
 from holdfast.state.load import load
 from holdfast.state.restore import restore
+from snapshots import file_of as written
 from state.array_strategies import Pair
 from state.same import as_loaded, bits
 from state.strategies import pairs
@@ -21,9 +22,7 @@ EXAMPLES = settings(deadline=None, derandomize=True, database=None, suppress_hea
 
 def file_of(target: Any) -> reader.SnapshotFile:
     """A snapshot of `target` in memory."""
-    staged = Arena().stage(capture(target))
-    head = header.encode(staged.layout, staged.tree, files.new_facts("it"), {}, staged.checksums())
-    return reader.parse(memoryview(head + staged.data.tobytes()), "it")
+    return reader.parse(memoryview(written(Arena().stage(capture(target)), files.new_facts("it"))), "it")
 
 
 @settings(EXAMPLES, max_examples=1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,9 @@ def storage(tmp_path: Path) -> LocalStorage:
 @pytest.fixture
 def directory(storage: LocalStorage) -> Path:
     return Path(storage.location)
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls fail and processes die, but the power stays on: it does not matter what has reached the disk."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)

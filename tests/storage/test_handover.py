@@ -12,6 +12,8 @@ from holdfast.errors import CommitError
 from holdfast.storage.handover import handed_over
 from holdfast.storage.local import LocalStorage
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 
 @pytest.fixture
 def path(tmp_path):

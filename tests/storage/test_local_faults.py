@@ -12,20 +12,32 @@ import pytest
 
 from faults.injection import ERRORS, Crash
 from holdfast.errors import CommitError
-from holdfast.storage import temporaries
+from holdfast.storage import direct_io, temporaries
 from holdfast.storage.base import TEMPORARY_SUFFIX
 from holdfast.storage.local import LocalStorage
 from storage.conformance import NEW, OLD, get, put
 from storage.looking import calls_of_a_save, descriptors, files, save, told
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 SPARE = b"what is written after the fault"
 
 
-def test_after_an_error_at_any_call_the_name_is_whole_and_nothing_is_left(tmp_path, faults):
+@pytest.fixture(autouse=True, params=["page cache", "direct"])
+def way(request, monkeypatch):
+    """Each test twice: as small files are written, and as large ones are."""
+    if request.param == "direct":
+        monkeypatch.setattr(direct_io, "FROM_BYTES", 1)
+    return request.param
+
+
+def test_after_an_error_at_any_call_the_name_is_whole_and_nothing_is_left(tmp_path, faults, way):
     practice = LocalStorage(tmp_path / "practice")
     put(practice, "model", OLD)
     calls = calls_of_a_save(faults, LocalStorage(tmp_path / "practice"))
-    assert {"open", "lock_description", "pwrite", "fsync", "dup", "close", "rename"} <= {name for name, _ in calls}
+    wanted = {"open", "lock_description", "pwrite", "fsync", "dup", "close", "rename"}
+    wanted |= {"allocate", "set_direct", "truncate"} if way == "direct" else set()
+    assert wanted <= {name for name, _ in calls}
     outcomes = Counter()
     for number in ERRORS:
         for name, ordinal in calls:

@@ -22,8 +22,9 @@ from holdfast.catalog.templates import (
     template_pattern,
 )
 from holdfast.errors import DamagedError, NotFoundError, UnknownFormatError
-from holdfast.format.prefix import PAGE, Facts, read_facts
+from holdfast.format.prefix import Facts, read_facts
 from holdfast.format.reader import as_snapshot
+from holdfast.format.sums import PAGE
 from holdfast.retention import by_sequence, identity
 from holdfast.snapshot import Snapshot
 from holdfast.storage.base import Entry, Storage

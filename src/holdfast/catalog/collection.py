@@ -20,10 +20,11 @@ from holdfast.catalog.templates import ERROR_SUFFIX
 from holdfast.commit import commit
 from holdfast.errors import CommitError, DamagedError
 from holdfast.format.prefix import Facts
+from holdfast.format.reader import as_snapshot
 from holdfast.keep import Policy
 from holdfast.retention import Plan, identity, is_good
-from holdfast.snapshot import Json, Snapshot
-from holdfast.staging import Staged
+from holdfast.snapshot import Snapshot
+from holdfast.staging import Placed
 from holdfast.storage.base import Storage
 
 R = TypeVar("R")
@@ -55,6 +56,11 @@ class Collection:
         self._damaged: set[tuple[str, str, int]] = set()  # those whose header is sound
         self._held: Snapshot | None = None  # the one that this run resumed from
         self._held_since = 0
+
+    @property
+    def storage(self) -> Storage:
+        """Where they lie."""
+        return self._storage
 
     def read(self) -> Listing:
         """What there is, by the headers."""
@@ -96,23 +102,29 @@ class Collection:
             template=self.catalog.template,
         )
 
-    def commit(self, staged: Staged, facts: Facts, metadata: Mapping[str, Json] | None = None) -> Snapshot:
-        """Make a snapshot durable under `facts.name`; then remove what the policy no longer wants. From any thread.
-
-        What cannot be removed is logged, and no error.
+    def commit(self, placed: Placed, facts: Facts) -> Snapshot:
+        """Make a snapshot durable under `facts.name`. From any thread.
 
         Raises:
-            CommitError: it could not be made durable; nothing was removed.
-            CaptureError: the facts, values or metadata take more room than a header has.
+            CommitError: it could not be made durable.
         """
-        snapshot = commit(self._storage, facts.name, staged, facts, metadata)
+        commit(self._storage, facts.name, placed.image)
+        return self.committed(facts, placed.size_bytes)
+
+    def committed(self, facts: Facts, size_bytes: int) -> Snapshot:
+        """Take note of a snapshot that was just made durable, by whomever."""
+        snapshot = as_snapshot(facts, self._storage.location, facts.name, size_bytes)
         self._whole.add(identity(snapshot))
+        return snapshot
+
+    def retain(self, snapshot: Snapshot) -> None:
+        """Remove what the policy no longer wants, now that a newer snapshot is durable. What cannot be removed is
+        logged, and no error."""
         if self.keep is not None:
             try:
                 self.prune(self.keep)
             except OSError as error:
                 _logger.warning("%s: saved, but older ones could not be removed: %s", os.fspath(snapshot), str(error))
-        return snapshot
 
     def plan(self, policy: Policy | None) -> Plan:
         """What `prune` would do, from the headers alone. Snapshots known to be damaged are neither kept nor dropped."""

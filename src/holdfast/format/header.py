@@ -11,29 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from holdfast.format.prefix import (
-    FACTS_SUM,
-    HEADER_SUM,
-    LITERAL,
     MAX_HEADER,
-    PAGE,
-    PREFIX,
-    VERSION,
     Facts,
     facts_from_json,
     facts_sum,
     facts_text,
     facts_to_json,
-    header_sum,
 )
+from holdfast.format.sums import FACTS_SUM, LITERAL, PAGE, PREFIX, VERSION
 from holdfast.snapshot import Json
 from holdfast.state import dtypes
-from holdfast.state.encoding import dumps, encode_values
+from holdfast.state.encoding import dumps
 from holdfast.state.encoding import encode as encode_tree
+from holdfast.state.reading import leaves_of
 from holdfast.state.strictjson import is_unicode
-from holdfast.state.tree import Array, Leaf, Packed, StateTree
+from holdfast.state.tree import Array, Leaf, StateTree
 
 __all__ = [
     "PAGE",
+    "Draft",
     "Facts",
     "Layout",
     "Slot",
@@ -50,39 +46,53 @@ VALUES_ROOM = 256  # kept for plain values and metadata that grow a little
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one leaf stands in the data part."""
+    """Where the leaf of an array stands in the data part."""
 
-    leaf: Leaf
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
     offset: int  # bytes from the start of the data part
     nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything stands in a file, for every tree of the same shape."""
+    """Where everything stands in a file, for every tree of the same shape: plain values may differ, and packed ones may
+    be longer or shorter."""
 
-    slots: tuple[Slot, ...]  # in file order, with no holes
-    data_bytes: int
+    slots: tuple[Slot, ...]  # one for each leaf of an array, in tree order; in the file they leave no holes
+    ends: tuple[int, ...]  # where the first of them in the file ends in the data part, the second, ...
+    array_bytes: int  # of all slots
+    packed: tuple[str, ...]  # the path of each packed leaf, in tree order; they follow the arrays
     value_count: int
-    header_bytes: int  # what `encode` gives, unless the facts, values or metadata need more
     tree_text: str  # the parts of the header that no snapshot changes, as they stand there
     alias_text: str
     entry_text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A header that is complete but for its checksums, which are zeroes."""
+
+    text: bytearray  # length prefix, JSON and padding: a multiple of PAGE bytes
+    checksums_at: int  # where in it the checksums stand, 32 hex digits a leaf
+
+
 def plan(tree: StateTree) -> Layout:
     """Where each leaf of `tree` is to stand.
 
-    Leaves stand by the falling power of two that divides their item size, so that each is aligned without holes; bytes
-    that may grow from snapshot to snapshot come last.
+    Leaves stand by the falling power of two that divides their item size, so that each is aligned without holes; packed
+    values, which may grow from snapshot to snapshot, come last.
 
     Raises:
         ValueError: the tree is too deep or too large, or a leaf is not named as the place where it stands.
     """
     # A pair under a key of holdfast's own would be taken for it; the tree has the alias in any case.
     aliases = {name: kept for name, kept in tree.aliases().items() if not name.startswith("holdfast")}
-    leaves = _in_file_order(tree)
-    slots, offset = [], 0
+    plain, packed = leaves_of(tree)
+    leaves = _in_file_order(tree, plain)
+    slots: dict[Leaf, Slot] = {}
+    offset = 0
     logical: dict[str, str] = {}
     entries: dict[str, Json] = {}
     for number, leaf in enumerate(leaves):
@@ -95,46 +105,30 @@ def plan(tree: StateTree) -> Layout:
             shape.append(item_size)
         end = offset + leaf.nbytes
         entries[leaf.path] = {"dtype": entry, "shape": shape, "data_offsets": [offset, end]}
-        slots.append(Slot(leaf, offset, leaf.nbytes))
+        slots[leaf] = Slot(leaf.path, leaf.dtype, leaf.shape, offset, leaf.nbytes)
         offset = end
-    if len(entries) != len(leaves):
+    if len({*entries, *[leaf.path for leaf in packed]}) != len(leaves) + len(packed):
         raise ValueError("two leaves of the tree have the same path")
-    structure, values = encode_tree(tree, {leaf: number for number, leaf in enumerate(leaves)})
-    layout = Layout(
-        slots=tuple(slots),
-        data_bytes=offset,
+    structure, values = encode_tree(tree, {leaf: number for number, leaf in enumerate([*leaves, *packed])})
+    return Layout(
+        slots=tuple([slots[leaf] for leaf in plain]),
+        ends=tuple([slots[leaf].offset + slots[leaf].nbytes for leaf in leaves]),
+        array_bytes=offset,
+        packed=tuple([leaf.path for leaf in packed]),
         value_count=len(values),
-        header_bytes=0,
         tree_text=json.dumps(dumps({"dtypes": logical, **structure})),
         alias_text="," + dumps(aliases)[1:-1] if aliases else "",
         entry_text="," + dumps(entries)[1:-1] if entries else "",
     )
-    header_bytes = _header_bytes(layout, FACTS_ROOM, len(json.dumps(dumps(values))), 4)
-    return Layout(
-        layout.slots,
-        layout.data_bytes,
-        layout.value_count,
-        header_bytes,
-        layout.tree_text,
-        layout.alias_text,
-        layout.entry_text,
-    )
 
 
-def _in_file_order(tree: StateTree) -> list[Leaf]:
-    growing: set[Leaf] = set()
+def _in_file_order(tree: StateTree, plain: list[Leaf]) -> list[Leaf]:
     alignment: dict[Leaf, int] = {}  # of raw bytes that arrays look into
-    for _, node in tree.arrays():
-        if type(node) is Packed:
-            growing.add(node.leaf)
-        elif type(node) is Array and node.view is not None:
+    for node in tree.holders():
+        if type(node) is Array and node.view is not None:
             wanted = min(_power_of_two(dtypes.item_size(node.view.dtype)), _power_of_two(node.leaf.nbytes))
             alignment[node.leaf] = max(wanted, alignment.get(node.leaf, 1))
-
-    def rank(leaf: Leaf) -> tuple[bool, int]:
-        return leaf in growing, -(alignment.get(leaf) or _power_of_two(dtypes.item_size(leaf.dtype)))
-
-    return sorted(tree.leaves(), key=rank)
+    return sorted(plain, key=lambda leaf: -(alignment.get(leaf) or _power_of_two(dtypes.item_size(leaf.dtype))))
 
 
 def _power_of_two(size: int) -> int:
@@ -142,60 +136,73 @@ def _power_of_two(size: int) -> int:
     return size & -size or 1
 
 
-def _header_bytes(layout: Layout, facts: int, values: int, metadata: int) -> int:
-    """A multiple of PAGE with room for so many bytes of JSON strings, and for a little more."""
-    fixed = 256 + len(layout.tree_text) + len(layout.alias_text) + len(layout.entry_text) + 32 * len(layout.slots)
-    growing = _round_up(values + VALUES_ROOM, VALUES_ROOM) + _round_up(metadata, VALUES_ROOM)
-    return _round_up(fixed + max(facts, FACTS_ROOM) + growing, PAGE)
-
-
 def _round_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
 def encode(
-    layout: Layout, tree: StateTree, facts: Facts, metadata: Mapping[str, Json] | None, checksums: Sequence[bytes]
-) -> bytes:
-    """The header of a snapshot file: length prefix, JSON and padding, a multiple of PAGE bytes. The data follows.
+    layout: Layout,
+    values: Sequence[Json],
+    packed_sizes: Sequence[int],
+    facts: Facts,
+    metadata: Mapping[str, Json] | None,
+) -> Draft:
+    """The header of a snapshot file, which the data follow.
 
     Args:
-        layout: planned from `tree`, or from one of the same shape.
-        tree: its plain values are written; its leaves only as the layout has them.
+        layout: planned from the tree that the values are of, or from one of the same shape.
+        values: the plain values, as encode_values has them.
+        packed_sizes: bytes of each packed leaf.
         metadata: the user's; JSON values under str keys.
-        checksums: the xxh3-128 digest (16 bytes) of each slot's bytes, in file order.
     Raises:
         ValueError: the facts do not fit the first PAGE bytes, the metadata is no JSON, or the header would be longer
             than MAX_HEADER.
     """
-    values = encode_values(tree)
-    if len(values) != layout.value_count or len(checksums) != len(layout.slots):
+    if len(values) != layout.value_count or len(packed_sizes) != len(layout.packed):
         raise ValueError("the layout was planned for a tree of another shape")
-    texts = [
-        json.dumps(dumps(check_metadata({} if metadata is None else metadata))),
-        json.dumps(dumps(values)),
-        '"' + b"".join(checksums).hex() + '"',
-        layout.tree_text,
-    ]
-    facts_room = len(facts_text(facts, 1 << 62))
-    size = max(layout.header_bytes, _header_bytes(layout, facts_room, len(texts[1]), len(texts[0])))
+    metadata_text = json.dumps(dumps(check_metadata({} if metadata is None else metadata)))
+    values_text = json.dumps(dumps(values))
+    leaf_count = len(layout.slots) + len(packed_sizes)
+    entry_text, data_bytes = _with_packed(layout, packed_sizes)
+    fixed = 256 + len(layout.tree_text) + len(layout.alias_text) + len(entry_text) + 32 * leaf_count
+    growing = _round_up(len(values_text) + VALUES_ROOM, VALUES_ROOM) + _round_up(len(metadata_text), VALUES_ROOM)
+    size = _round_up(fixed + max(len(facts_text(facts, 1 << 62)), FACTS_ROOM) + growing, PAGE)
     if size > MAX_HEADER:
         raise ValueError(
             f"the header would take {size} bytes, at most {MAX_HEADER} can be read: keep long metadata "
-            f"({len(texts[0])} bytes) and plain values ({len(texts[1])} bytes) in arrays or files of their own"
+            f"({len(metadata_text)} bytes) and plain values ({len(values_text)} bytes) in arrays or files of their own"
         )
-    facts_json = facts_text(facts, size + layout.data_bytes)
-    names = ("metadata", "values", "checksums", "tree")
-    rest = "".join(f',"holdfast.{name}":{text}' for name, text in zip(names, texts, strict=True))
+    facts_json = facts_text(facts, size + data_bytes)
     start = PREFIX.pack(size - PREFIX.size) + LITERAL + VERSION + b" "
-    header = bytearray(
-        b"".join((start, b"0" * 32, b" ", facts_sum(start, facts_json), b" ", facts_json, b'"', rest.encode("ascii")))
-    )
-    header += f"{layout.alias_text}}}{layout.entry_text}}}".encode("ascii")
-    assert len(header) <= size
+    header = bytearray(size)
+    header[:] = b" " * size
+    at = 0
+
+    def put(text: bytes) -> None:
+        nonlocal at
+        header[at : at + len(text)] = text
+        at += len(text)
+
+    put(b"".join((start, b"0" * 32, b" ", facts_sum(start, facts_json), b" ", facts_json, b'"')))
+    put(f',"holdfast.metadata":{metadata_text},"holdfast.values":{values_text},"holdfast.checksums":"'.encode("ascii"))
+    checksums_at = at
+    put(b"0" * (32 * leaf_count))
+    put(b'","holdfast.tree":')
+    put(layout.tree_text.encode("ascii"))
+    put(f"{layout.alias_text}}}{entry_text}}}".encode("ascii"))
+    assert len(header) == size
     assert header[FACTS_SUM.stop] == ord(" ")
-    header += b" " * (size - len(header))
-    header[HEADER_SUM] = header_sum(header)
-    return bytes(header)
+    return Draft(header, checksums_at)
+
+
+def _with_packed(layout: Layout, sizes: Sequence[int]) -> tuple[str, int]:
+    """The entries of all leaves, and the bytes that all of them take."""
+    entries: dict[str, Json] = {}
+    end = layout.array_bytes
+    for path, size in zip(layout.packed, sizes, strict=True):
+        entries[path] = {"dtype": "U8", "shape": [size], "data_offsets": [end, end + size]}
+        end += size
+    return layout.entry_text + ("," + dumps(entries)[1:-1] if entries else ""), end
 
 
 def check_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:

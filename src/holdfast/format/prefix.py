@@ -18,17 +18,10 @@ from typing import Any
 import xxhash
 
 from holdfast.errors import DamagedError, UnknownFormatError
+from holdfast.format.sums import FACTS_AT, FACTS_SUM, HEADER_SUM, LITERAL, PAGE, PREFIX, VERSION, VERSION_AT
 from holdfast.snapshot import Json
 from holdfast.state.encoding import dumps, loads
 
-PAGE = 4096
-PREFIX = struct.Struct("<Q")  # length of the JSON header, padding included; then the header itself
-LITERAL = b'{"__metadata__":{"holdfast":"'
-VERSION = b"1"
-VERSION_AT = PREFIX.size + len(LITERAL)  # 37: one character, a space
-HEADER_SUM = slice(VERSION_AT + 2, VERSION_AT + 34)  # 39-70: 32 hex digits, a space
-FACTS_SUM = slice(HEADER_SUM.stop + 1, HEADER_SUM.stop + 17)  # 72-87: 16 hex digits, a space
-FACTS_AT = FACTS_SUM.stop + 1  # 89: the facts, up to the closing quote
 MAX_HEADER = 64 << 20  # bytes, length prefix included
 _OWN_PART = b'holdfast":"'  # of LITERAL; the rest stands in other safetensors files too
 _OWN_KEYS = (b'{"holdfast":"1 ', b',"holdfast.metadata":"', b',"holdfast.values":"', b',"holdfast.tree":"')
@@ -159,14 +152,6 @@ def facts_text(facts: Facts, size_bytes: int) -> bytes:
 def facts_sum(head: bytes, text: bytes) -> bytes:
     """16 hex digits over everything before the header's sum (39 bytes) and the facts' text."""
     return xxhash.xxh3_64_hexdigest(head[: HEADER_SUM.start] + text).encode("ascii")
-
-
-def header_sum(header: bytes | bytearray) -> bytes:
-    """32 hex digits over length prefix, JSON and padding, the place of these digits taken as zeroes."""
-    hasher = xxhash.xxh3_128(header[: HEADER_SUM.start])
-    hasher.update(b"0" * 32)
-    hasher.update(memoryview(header)[HEADER_SUM.stop :])
-    return hasher.hexdigest().encode("ascii")
 
 
 def is_snapshot(page: bytes) -> bool:

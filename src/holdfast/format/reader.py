@@ -1,47 +1,32 @@
 """Opens the files that holdfast reads: snapshot files, plain safetensors files, npz archives. Recognised by content.
 
-A file is mapped and never written to; what it says is checked before it is believed, and nothing of it is ever run. The
+A file is never written to; what it says is checked before it is believed, and nothing of it is ever run. The
 bytes of a snapshot file's leaves are believed once verify() returned.
 """
 
 from __future__ import annotations
 
-import errno
-import mmap
 import os
-import platform
 import stat
-import sys
 from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, BinaryIO, Union
+from typing import BinaryIO, Union
 
 import numpy as np
-import xxhash
 
 from holdfast.errors import UnknownFormatError
 from holdfast.format import safetensors_file, snapshot_file
-from holdfast.format.prefix import (
-    PAGE,
-    PREFIX,
-    Facts,
-    header_damage,
-    header_length,
-    is_snapshot,
-    read_facts,
-    resembles_snapshot,
-)
+from holdfast.format.checking import Sum, bring_all, check
+from holdfast.format.prefix import Facts, header_damage, header_length, is_snapshot, read_facts, resembles_snapshot
+from holdfast.format.source import Source, open_source
+from holdfast.format.sums import PAGE, PREFIX
+from holdfast.memory import Memory
 from holdfast.snapshot import Json, Snapshot
-from holdfast.state.arrays import Bytes
 from holdfast.state.tree import Leaf, StateTree
 
 StrPath = Union[str, "os.PathLike[str]"]
 
-_NO_RESERVE: int = getattr(  # Python has it from 3.13 on
-    mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64") else 0
-)
-_POPULATE_READ = 22  # madvise(2); Python has no name for it
 _UNREADABLE = "cannot be read from the disk"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty archive
 
@@ -52,36 +37,40 @@ class SnapshotFile:
     A context manager: leaving it drops its reference to the file's memory. Arrays that still look into that keep it.
     """
 
-    def __init__(self, memory: Bytes, where: str, mapped: Any = None) -> None:
+    def __init__(self, source: Source, where: str) -> None:
         """
         Args:
-            memory: the whole file; read-only.
+            source: the file.
             where: what messages call it.
-            mapped: the mmap that the memory is of, where it is of one.
         Raises:
             DamagedError: it is, or may have been, a snapshot file, and its first 4 KiB are not whole.
             UnknownFormatError: it is of no format that holdfast reads.
         """
-        self._mapped = mapped
-        if not self._is_readable(0, PAGE):
-            raise header_damage(where, PAGE, _UNREADABLE)
-        page = memory[:PAGE].tobytes()
+        size = len(source.memory)
+        try:
+            source.bring(0, min(PAGE, size))
+        except OSError:
+            raise header_damage(where, PAGE, _UNREADABLE) from None
+        page = source.memory[:PAGE].tobytes()
         self.where = where
-        self.size_bytes = len(memory)
+        self.size_bytes = size
         self.format = _recognise(page, where)  # "snapshot", "safetensors" or "npz"
-        self.facts: Facts | None = read_facts(page, len(memory), where) if self.format == "snapshot" else None
-        self._memory: Bytes | None = memory
+        self.facts: Facts | None = read_facts(page, size, where) if self.format == "snapshot" else None
+        self._source: Source | None = source
         self._header: snapshot_file.Header | None = None
         self._tree: StateTree | None = None
-        self._places: dict[Leaf, snapshot_file.Place] = {}
+        self._sums: list[Sum] = []  # one a leaf, in file order
         self._metadata: dict[str, Json] = {}
 
     def __enter__(self) -> SnapshotFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._memory = self._mapped = self._header = self._tree = None
-        self._places = {}
+        source, self._source = self._source, None
+        self._header = self._tree = None
+        self._sums = []
+        if source is not None:
+            source.close()
 
     def metadata(self) -> dict[str, Json]:
         """What the user stored beside the state; a safetensors file's own metadata; nothing in an npz archive.
@@ -120,65 +109,68 @@ class SnapshotFile:
         self.tree()
         if self.format != "snapshot":
             return
-        for leaf in self._places if leaves is None else leaves:
-            place = self._places[leaf]
-            if not self._is_readable(place.start, leaf.nbytes):
-                raise snapshot_file.leaf_damage(self.where, leaf, place.start, _UNREADABLE)
-            if xxhash.xxh3_128_digest(leaf.source) != place.digest:
-                raise snapshot_file.leaf_damage(self.where, leaf, place.start)
+        sums = self._sums
+        if leaves is not None:
+            wanted = set(leaves)
+            sums = [one for one in sums if one.leaf in wanted]
+        check(self._open_source(), sums, self.where)
 
     def _read(self) -> StateTree:
+        source = self._open_source()
         if self.format == "snapshot":
-            tree, self._places = snapshot_file.read_tree(self._checked_header(), self._open_memory())
-        elif self.format == "safetensors":
-            tree, self._metadata = safetensors_file.parse(self._open_memory(), self.where)
+            tree, self._sums = snapshot_file.read_tree(self._checked_header(), source.memory)
+            return tree
+        if source.is_slow:
+            bring_all(source, self.where)
+        if self.format == "safetensors":
+            tree, self._metadata = safetensors_file.parse(source.memory, self.where)
         else:
             from holdfast.format import npz  # zipfile takes longer to import than all of holdfast
 
-            tree = npz.parse(self._open_memory(), self.where)
+            tree = npz.parse(source.memory, self.where)
         return tree
 
     def _checked_header(self) -> snapshot_file.Header:
         if self._header is None:
-            memory = self._open_memory()
-            length = header_length(memory[:PAGE].tobytes(), self.size_bytes, self.where)
-            if not self._is_readable(0, length):
-                raise header_damage(self.where, length, _UNREADABLE)
-            self._header = snapshot_file.read_header(memory, self.where)
+            source = self._open_source()
+            length = header_length(source.memory[:PAGE].tobytes(), self.size_bytes, self.where)
+            try:
+                source.bring(0, length)
+            except OSError:
+                raise header_damage(self.where, length, _UNREADABLE) from None
+            self._header = snapshot_file.read_header(source.memory, self.where)
         return self._header
 
-    def _is_readable(self, start: int, size_bytes: int) -> bool:
-        """Whether the disk gives these bytes of the file; touching those that it does not give kills the process."""
-        if not hasattr(self._mapped, "madvise") or sys.platform != "linux" or not size_bytes:
-            return True  # of other systems nothing is known
-        begin = start - start % mmap.PAGESIZE
-        try:
-            self._mapped.madvise(_POPULATE_READ, begin, start + size_bytes - begin)
-        except OSError as error:
-            return error.errno == errno.EINVAL  # before Linux 5.14 nothing is known either
-        return True
-
-    def _open_memory(self) -> Bytes:
-        if self._memory is None:
+    def _open_source(self) -> Source:
+        if self._source is None:
             raise ValueError(f"{self.where}: was read after its `with` block was left; open it again")
-        return self._memory
+        return self._source
 
 
-def open_file(path: StrPath, *, writable: bool = False) -> SnapshotFile:
-    """Map a local file of any of the three formats.
+def open_file(
+    path: StrPath, *, writable: bool = False, whole: bool = False, room: Memory | None = None
+) -> SnapshotFile:
+    """Open a local file of any of the three formats: mapped, unless `whole` allows better.
 
     Args:
         writable: others than numpy may write to the memory behind its leaves, and keep what they write; the file never
             changes.
+        whole: all of it is going to be read and verified, and nothing looks into its memory after the `with` block:
+            what is not in the page cache is then read past it.
+        room: memory for that; it grows where it is too small. None: some is taken for as long as the file is open.
     Raises:
         DamagedError: it is, or may have been, a snapshot file, and its first 4 KiB are not whole.
         UnknownFormatError: it is of no format that holdfast reads.
         OSError: it cannot be opened.
     """
-    with _open(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        memory = _map(file.fileno(), writable) if size else memoryview(b"")  # nothing cannot be mapped
-    return SnapshotFile(_bytes(memory), os.fspath(path), memory.obj)
+    where = os.fspath(path)
+    with _open(where) as file:
+        source = open_source(where, file.fileno(), whole=whole, writable=writable, room=room)
+    try:
+        return SnapshotFile(source, where)
+    except BaseException:
+        source.close()
+        raise
 
 
 def parse(buffer: memoryview, where: str) -> SnapshotFile:
@@ -188,11 +180,7 @@ def parse(buffer: memoryview, where: str) -> SnapshotFile:
         buffer: the whole file; it must not change while arrays look into it.
         where: what messages call it.
     """
-    return SnapshotFile(_bytes(buffer), where)
-
-
-def _bytes(buffer: memoryview) -> Bytes:
-    return np.frombuffer(buffer.toreadonly(), np.uint8)
+    return SnapshotFile(Source(np.frombuffer(buffer.toreadonly(), np.uint8)), where)
 
 
 def info(path: StrPath) -> Snapshot:
@@ -268,14 +256,3 @@ def _open(path: StrPath) -> BinaryIO:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for ever
         raise UnknownFormatError(f"{where}: is no regular file; copy what it holds into one")
     return open(where, "rb", buffering=PAGE)
-
-
-def _map(descriptor: int, writable: bool) -> memoryview:
-    """The whole file, private (FUSE refuses shared maps)."""
-    if not hasattr(mmap, "MAP_PRIVATE"):
-        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY if writable else mmap.ACCESS_READ))
-    if not writable:
-        return memoryview(mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
-    # Linux would keep memory free for a write to every page, and refuse to map a file that is larger than memory.
-    flags = mmap.MAP_PRIVATE | _NO_RESERVE
-    return memoryview(mmap.mmap(descriptor, 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE))

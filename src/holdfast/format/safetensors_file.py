@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from holdfast.errors import DamagedError, UnknownFormatError
 from holdfast.snapshot import Json
@@ -23,8 +23,7 @@ MAX_JSON = 100_000_000  # bytes, safetensors' own limit
 _BEGINNING = re.compile(rb'\{\s*["}]')
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What a header says of one array."""
 
     dtype: str
@@ -103,20 +102,28 @@ def read_entry(name: str, spec: Json) -> Entry:
         ValueError: it is none.
         UnknownFormatError: holdfast does not know the dtype.
     """
-    name.encode()
-    if type(spec) is not dict or not {"dtype", "shape", "data_offsets"} <= spec.keys():
-        raise ValueError(f"the entry {shorten(name)} is {shorten(spec)}")
-    dtype, shape, offsets = spec["dtype"], spec["shape"], spec["data_offsets"]
+    if not name.isascii():
+        name.encode()
+    try:
+        dtype, shape, offsets = spec["dtype"], spec["shape"], spec["data_offsets"]
+    except (TypeError, KeyError):
+        raise ValueError(f"the entry {shorten(name)} is {shorten(spec)}") from None
     if type(dtype) is not str:
         raise ValueError(f"the entry {shorten(name)} has the dtype {shorten(dtype)}")
-    if dtype not in dtypes.ITEM_SIZES:
+    item_size = dtypes.ITEM_SIZES.get(dtype)
+    if item_size is None:
         raise UnknownFormatError(
             f"the entry {shorten(name)} has the dtype {shorten(dtype)}, which holdfast does not know"
         )
-    if type(offsets) is not list or len(offsets) != 2 or not all(type(offset) is int for offset in offsets):
+    if type(offsets) is not list or len(offsets) != 2:
         raise ValueError(f"the entry {shorten(name)} has the data_offsets {shorten(offsets)}")
-    size = check_shape(shape, dtypes.ITEM_SIZES[dtype]) * dtypes.ITEM_SIZES[dtype]
     start, end = offsets
+    if type(start) is not int or type(end) is not int:
+        raise ValueError(f"the entry {shorten(name)} has the data_offsets {shorten(offsets)}")
+    if type(shape) is list and len(shape) == 1 and type(shape[0]) is int and 0 <= shape[0] < 1 << 40:
+        size = shape[0] * item_size
+    else:
+        size = check_shape(shape, item_size) * item_size
     if start < 0 or end - start != size:
         raise ValueError(f"the entry {shorten(name)} stands at {start}-{end}, its shape and dtype want {size} bytes")
     return Entry(dtype, tuple(shape), start, end)

@@ -9,21 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeVar
 
-from holdfast.errors import DamagedError, UnknownFormatError
-from holdfast.format.prefix import HEADER_SUM, PAGE, PREFIX, header_damage, header_length, header_sum
+from holdfast.errors import UnknownFormatError
+from holdfast.format.checking import Sum
+from holdfast.format.entries import Rows, as_json, find_rows, leaves_of
+from holdfast.format.prefix import header_damage, header_length
 from holdfast.format.safetensors_file import read_entry
+from holdfast.format.sums import HEADER_SUM, PAGE, PREFIX, header_sum
 from holdfast.snapshot import Json
-from holdfast.state import dtypes
+from holdfast.state import arrays, dtypes
 from holdfast.state.arrays import Bytes
 from holdfast.state.encoding import check_shape, collector_paused, decode, loads
-from holdfast.state.strictjson import shorten
+from holdfast.state.strictjson import loads_beginning, shorten
 from holdfast.state.tree import Leaf, StateTree
 
 T = TypeVar("T")
 
 OWN = "holdfast"  # the first letters of holdfast's own keys; every other pair is a tied array's further name
+_BEGINNING = '{"__metadata__":'
+_PAIRS_AT = len(_BEGINNING)
 _HEX = re.compile(r"[0-9a-f]*")
 
 
@@ -34,15 +40,7 @@ class Header:
     where: str
     length: int  # bytes, length prefix included; the data part follows
     pairs: dict[str, Json]  # what stands under "__metadata__"
-    entries: dict[str, Json]  # every other entry, in file order
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a leaf's bytes stand in the file, and what they must hash to."""
-
-    start: int  # bytes from the start of the file
-    digest: bytes  # xxh3-128
+    entries: dict[str, Json] | Rows  # every other entry, in file order
 
 
 def read_header(memory: Bytes, where: str) -> Header:
@@ -60,7 +58,12 @@ def read_header(memory: Bytes, where: str) -> Header:
         raise header_damage(where, length, "does not match its checksum")
 
     def parse() -> Header:
-        spec = loads(raw[PREFIX.size :])
+        text = raw[PREFIX.size :].decode()
+        found = loads_beginning(text, _PAIRS_AT) if text.startswith(_BEGINNING) else None
+        rows = find_rows(text, found[1]) if found is not None else None
+        if found is not None and rows is not None and type(found[0]) is dict:
+            return Header(where, length, found[0], rows)
+        spec = loads(text)
         pairs = spec.pop("__metadata__") if type(spec) is dict else None
         if type(pairs) is not dict:
             raise ValueError("it is no object with another under '__metadata__'")
@@ -85,8 +88,8 @@ def read_metadata(header: Header) -> dict[str, Json]:
     return _checked(header.where, header.length, parse)
 
 
-def read_tree(header: Header, memory: Bytes) -> tuple[StateTree, dict[Leaf, Place]]:
-    """The tree over the bytes of the file, which are not looked at; and every leaf, in file order.
+def read_tree(header: Header, memory: Bytes) -> tuple[StateTree, list[Sum]]:
+    """The tree over the bytes of the file, which are not looked at; and what every leaf must hash to, in file order.
 
     Raises:
         DamagedError: the header is not as a writer writes it.
@@ -105,21 +108,21 @@ def _checked(where: str, length: int, parse: Callable[[], T]) -> T:
         raise header_damage(where, length, f"matches its checksum, but is not as holdfast writes it: {error}") from None
 
 
-def _read_tree(header: Header, memory: Bytes) -> tuple[StateTree, dict[Leaf, Place]]:
+def _read_tree(header: Header, memory: Bytes) -> tuple[StateTree, list[Sum]]:
     structure, values = loads(_text(header, "tree")), loads(_text(header, "values"))
     if type(structure) is not dict or type(structure.get("dtypes")) is not dict:
         raise ValueError("the tree is no object with dtypes")
-    leaves = _leaves(header.entries, structure.pop("dtypes"), memory[header.length :])
+    logical, data, rows = structure.pop("dtypes"), memory[header.length :], header.entries
+    leaves = leaves_of(rows, data) if isinstance(rows, list) and not logical else None
+    if leaves is None:
+        leaves = _leaves(as_json(rows) if isinstance(rows, list) else rows, logical, data)
     digests = _digests(_text(header, "checksums"), len(leaves))
     tree = decode(structure, values, leaves)
     tied = {name: kept for name, kept in tree.aliases().items() if not name.startswith(OWN)}
     if tied != {name: kept for name, kept in header.pairs.items() if not name.startswith(OWN)}:
         raise ValueError("the pairs of names are not the tied arrays of the tree")
-    places, start = {}, header.length
-    for leaf, digest in zip(leaves, digests, strict=True):
-        places[leaf] = Place(start, digest)
-        start += leaf.nbytes
-    return tree, places
+    ends = accumulate([leaf.nbytes for leaf in leaves], initial=header.length)
+    return tree, list(map(Sum, ends, leaves, digests))
 
 
 def _text(header: Header, name: str) -> str:
@@ -131,22 +134,22 @@ def _text(header: Header, name: str) -> str:
 
 def _leaves(entries: dict[str, Json], logical: dict[str, Json], data: Bytes) -> list[Leaf]:
     """One a entry; they stand one behind the other and fill the data part."""
-    leaves, offset = [], 0
+    leaves, offset, size = [], 0, len(data)
+    address = arrays.address_of(data)
     for number, (name, spec) in enumerate(entries.items()):
-        entry = read_entry(name, spec)
+        dtype, shape, start, end = read_entry(name, spec)
         if len(spec) != 3:
             raise ValueError(f"the entry {shorten(name)} has further keys")
-        if entry.start != offset:
-            raise ValueError(f"the entry {shorten(name)} begins at {entry.start}, the one before it ends at {offset}")
-        offset = entry.end
-        if offset > len(data):
-            raise ValueError(f"the entry {shorten(name)} ends at {offset}, the data part at {len(data)}")
-        dtype, shape = entry.dtype, entry.shape
-        if str(number) in logical:
+        if start != offset:
+            raise ValueError(f"the entry {shorten(name)} begins at {start}, the one before it ends at {offset}")
+        if end > size:
+            raise ValueError(f"the entry {shorten(name)} ends at {end}, the data part at {size}")
+        offset = end
+        if logical and str(number) in logical:
             dtype, shape = _logical(name, dtype, shape, logical.pop(str(number)))
-        leaves.append(Leaf(name, dtype, shape, entry.end - entry.start, data[entry.start : entry.end]))
-    if offset != len(data):
-        raise ValueError(f"the entries end at {offset}, the data part at {len(data)}")
+        leaves.append(Leaf(name, dtype, shape, end - start, data[start:end], address and address + start))
+    if offset != size:
+        raise ValueError(f"the entries end at {offset}, the data part at {size}")
     if logical:
         raise ValueError(f"there are dtypes for leaves that do not exist: {list(logical)[:4]}")
     return leaves
@@ -168,11 +171,3 @@ def _digests(text: str, count: int) -> list[bytes]:
         raise ValueError(f"the checksums are not 32 hex digits for each of {count} leaves")
     whole = bytes.fromhex(text)
     return [whole[i : i + 16] for i in range(0, len(whole), 16)]
-
-
-def leaf_damage(where: str, leaf: Leaf, start: int, what: str = "does not match its checksum") -> DamagedError:
-    """The error for a leaf whose bytes are not those that were written."""
-    return DamagedError(
-        f"{where}: the leaf {leaf.path!r} (bytes {start}-{start + leaf.nbytes - 1}) {what}; the file is damaged, use "
-        "an older snapshot"
-    )

@@ -163,6 +163,18 @@ class Window:
 # --- bytes out -------------------------------------------------------------------------------------------------------
 
 
+def address_of(value: Any) -> int:
+    """Where the bytes of an array lie in main memory, in C order; 0 where they do not lie so, or there are none."""
+    if isinstance(value, np.ndarray):
+        if not value.nbytes or not value.flags.c_contiguous:
+            return 0
+        address: int = value.__array_interface__["data"][0]
+        return address
+    if framework_of(value) != "torch" or not value.is_cpu or value.is_conj() or value.is_neg():
+        return 0
+    return int(value.data_ptr()) if value.numel() and value.is_contiguous() else 0
+
+
 def copy_into(leaf: Leaf, out: Bytes) -> None:
     """Copy the bytes of a leaf, in C order, into `out`: uint8 of shape (leaf.nbytes,)."""
     source = leaf.source

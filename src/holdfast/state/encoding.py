@@ -36,6 +36,7 @@ __all__ = [
     "dumps",
     "encode",
     "encode_plain",
+    "encode_value",
     "encode_values",
     "loads",
 ]
@@ -86,7 +87,7 @@ def encode_values(tree: StateTree) -> list[Json]:
         while stack:
             node = stack.pop()
             if type(node) is Value:
-                values.append(_encode_value(node))
+                values.append(encode_value(node))
             elif type(node) is Branch:
                 stack.extend(reversed(node.children))
     return values
@@ -105,7 +106,7 @@ def encode_plain(node: Node) -> bytes:
 
 def _encode(node: Node, index: Mapping[Leaf, int], values: list[Json], depth: int) -> Json:
     if type(node) is Value:
-        values.append(_encode_value(node))
+        values.append(encode_value(node))
         return 0
     if type(node) is Array:
         array = ["a", _number(node.leaf, index), _LETTERS[node.framework]]
@@ -132,7 +133,7 @@ def _number(leaf: Leaf, index: Mapping[Leaf, int]) -> int:
     return index[leaf]
 
 
-def _encode_value(value: Value) -> Json:
+def encode_value(value: Value) -> Json:
     """The kinds that JSON has stand as themselves, every other as [kind, data]."""
     kind, data = value.kind, value.data
     if kind == "str":

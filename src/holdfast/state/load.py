@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from holdfast.errors import MismatchError, UnknownFormatError
-from holdfast.state import arrays, containers, fit, generators, lookup, values
+from holdfast.state import arrays, containers, fit, generators, lookup, moving, values
 from holdfast.state.arrays import Bytes
 from holdfast.state.tree import Array, Branch, Key, Leaf, Node, StateTree, Value
 
@@ -65,7 +65,7 @@ class Builder:
         self._private = private
         self._casting = casting
         self._placing = placing
-        self._common: dict[Leaf, Bytes] = {}  # memory that several arrays look into
+        self._common: dict[Leaf, Bytes] = {}  # memory that several arrays look into, or that was copied at once
         self._made: dict[tuple[Leaf, Any, str, str, Any], Any] = {}
 
     def build(self, node: Node, like: Any = None) -> Any:
@@ -134,8 +134,12 @@ class Builder:
             self._made[key] = made
         return self._made[key]
 
+    def copy_at_once(self, node: Node) -> None:
+        """Copy the arrays of a node together, before they are built of it: many times as fast as one by one."""
+        self._common.update(moving.copies([one.leaf for one in StateTree(node).holders() if isinstance(one, Array)]))
+
     def _bytes(self, node: Array) -> Bytes:
-        if node.view is None:
+        if node.view is None and node.leaf not in self._common:
             data = arrays.bytes_of(node.leaf)
             return np.array(data) if self._private else data
         if node.leaf not in self._common:

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from holdfast.errors import MismatchError
-from holdfast.state import arrays, generators, protocols
+from holdfast.state import generators, moving, protocols, stock
 from holdfast.state.load import Builder
 from holdfast.state.serializable import TreeDeserializer
-from holdfast.state.tree import Array, Branch, Leaf, Node, Packed
+from holdfast.state.tree import Array, Branch, Leaf, Node, Packed, StateTree
 
 _log = logging.getLogger("holdfast")
 
@@ -44,6 +42,23 @@ def _no_parts(node: Node, value: Any, path: str) -> Any:
     raise AssertionError(f"{path}: only serialize() asks for parts")
 
 
+_OWN = ("state", "param_groups")  # what an optimizer of torch's own replaces when it loads
+
+
+@dataclass
+class Copied:
+    """A module whose arrays are copied with all others, after every step: nothing of it can fail."""
+
+    path: str
+    refuser: str = "it"
+
+    def keep(self) -> None: ...
+
+    def run(self) -> None: ...
+
+    def put_back(self) -> None: ...
+
+
 @dataclass
 class Load:
     """An object with a load method of its own: what it is to be given, and what it has today."""
@@ -56,15 +71,22 @@ class Load:
     strict: bool = True
     casting: str = "no"
     restore_part: Callable[[Node, Any, str], Any] = _no_parts
+    _before: dict[str, Any] = field(default_factory=dict)  # of an optimizer that leaves what it had alone
 
     def keep(self) -> None:
-        self.today = detached(self.today)
+        if stock.is_optimizer(self.target):
+            self._before = {name: getattr(self.target, name) for name in _OWN}
+        else:
+            self.today = detached(self.today)
 
     def run(self) -> None:
         self._give(self.node)
 
     def put_back(self) -> None:
-        self._give(self.today)
+        if self._before:
+            self.target.__dict__.update(self._before)
+        else:
+            self._give(self.today)
 
     def _give(self, node: Node) -> None:
         """Give the object a state, as private copies: it may keep what it gets."""
@@ -76,7 +98,9 @@ class Load:
         elif protocols.is_torch(self.target):  # copies it to its own devices
             today = self.target.state_dict()
             framework = "torch" if hasattr(self.target, "param_groups") else None  # it may have no moments to go by yet
-            state: Any = Builder(framework, casting=self.casting, placing=False).build(node, today)
+            builder = Builder(framework, casting=self.casting, placing=False)
+            builder.copy_at_once(node)
+            state: Any = builder.build(node, today)
             if hasattr(today, "_metadata"):  # the versions of its modules
                 state = OrderedDict(state)
                 state._metadata = today._metadata
@@ -85,7 +109,9 @@ class Load:
             else:
                 self.target.load_state_dict(state, strict=False)
         else:
-            self.target.load_state_dict(Builder(None, casting=self.casting).build(node, self.target.state_dict()))
+            builder = Builder(None, casting=self.casting)
+            builder.copy_at_once(node)
+            self.target.load_state_dict(builder.build(node, self.target.state_dict()))
 
     @property
     def refuser(self) -> str:
@@ -157,7 +183,7 @@ def _put_back(steps: list[Step]) -> list[str]:
         except Exception as error:  # noqa: BLE001  # a user's method may raise anything, and the others must be put back too
             outcome.append(f"{_where(step)} was NOT put back ({type(error).__name__}: {error}); make a new one")
         else:
-            outcome.append(f"{_where(step)} was put back")
+            outcome.append(f"{_where(step)} {'is unchanged' if isinstance(step, Copied) else 'was put back'}")
     return outcome
 
 
@@ -167,23 +193,16 @@ def _where(step: Step) -> str:
 
 def detached(node: Node) -> Node:
     """The same node over copies of its leaves' bytes; arrays that share a leaf still do."""
-    return _detached(node, {})
+    copies = moving.copies(StateTree(node).leaves())
+    return _over(node, {leaf: Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.nbytes, copies[leaf]) for leaf in copies})
 
 
-def _detached(node: Node, leaves: dict[Leaf, Leaf]) -> Node:
+def _over(node: Node, leaves: dict[Leaf, Leaf]) -> Node:
     if isinstance(node, Branch):
-        children = tuple([_detached(child, leaves) for child in node.children])
+        children = tuple([_over(child, leaves) for child in node.children])
         return Branch(node.kind, node.keys, children, node.meta)
     if isinstance(node, Array):
-        return Array(_copy(node.leaf, leaves), node.framework, node.view)
+        return Array(leaves[node.leaf], node.framework, node.view)
     if isinstance(node, Packed):
-        return Packed(node.kind, _copy(node.leaf, leaves))
+        return Packed(node.kind, leaves[node.leaf])
     return node
-
-
-def _copy(leaf: Leaf, leaves: dict[Leaf, Leaf]) -> Leaf:
-    if leaf not in leaves:
-        data = np.empty(leaf.nbytes, np.uint8)
-        arrays.copy_into(leaf, data)
-        leaves[leaf] = Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.nbytes, data)
-    return leaves[leaf]

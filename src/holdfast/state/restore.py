@@ -12,20 +12,23 @@ import enum
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from holdfast.errors import CaptureError, MismatchError
-from holdfast.state import arrays, containers, fit, generators, lookup, protocols, sharing, values, writes
+from holdfast.state import arrays, containers, fit, generators, lookup, protocols, sharing, stock, values, writes
 from holdfast.state.capture import Capture, where
 from holdfast.state.containers import Parts
 from holdfast.state.encoding import collector_paused
 from holdfast.state.fit import Misfits
 from holdfast.state.load import Builder, scalar
-from holdfast.state.loading import Assign, Load, Step, detached, run_steps
-from holdfast.state.tree import Array, Branch, Key, Node, Packed, StateTree, Value, join
-from holdfast.state.writes import Write
+from holdfast.state.loading import Assign, Copied, Load, Step, detached, run_steps
+from holdfast.state.placing import usual_write, usual_writes
+from holdfast.state.today import alike, captured, is_hollow, typed
+from holdfast.state.tree import Array, Branch, Key, Node, StateTree, Value, join
+from holdfast.state.writes import Write, write_of
 
 Finish = Callable[[], Any]
 Change = Callable[[], None]
@@ -168,7 +171,7 @@ class _Plan:
         except CaptureError as error:
             raise CaptureError(f"{where(path)} {error}") from None
         if isinstance(node, Branch) and node.kind == "untyped":
-            node = _typed(node, kind, today)
+            node = typed(node, kind, today)
         if not isinstance(node, Branch) or node.kind != kind or node.meta != today.meta:
             self.misfits.differs(path, node, f"a {kind} ({today.meta})" if today.meta else f"a {kind}")
             return lambda: target
@@ -179,7 +182,7 @@ class _Plan:
         dtype, shape = arrays.dtype_of(like, "jax"), tuple(like.shape)
         if self.misfits.check_array(join(path, "data"), data, dtype, shape):
             assert isinstance(data, Array)
-            write = Write(join(path, "data"), data, like, "jax", dtype, None)
+            write = Write(join(path, "data"), data, like, "jax", dtype)
             self.writes.append(write)
             return lambda: generators.wrap_key(write.result(), str(today.meta))
         return lambda: target
@@ -200,7 +203,7 @@ class _Plan:
             self.misfits.differs(path, node, refusal)
             return lambda: target
         assert isinstance(node, Array)
-        write = Write(path, node, target, framework, dtype, sharing.extent_of(target, framework))
+        write = write_of(path, node, target, framework, dtype)
         self.writes.append(write)
         return write.result
 
@@ -209,20 +212,20 @@ class _Plan:
             self.misfits.differs(path, node, f"a {type(target).__qualname__}")
             return lambda: target
         today = Capture(target, at=path)
-        fit.compare(self.misfits, today.owners, node, today.tree.root, path, self._hold)
+        held: list[Write] = []
+        fit.compare(self.misfits, today.owners, node, today.tree.root, path, partial(_hold, held))
+        self.writes += held
+        if stock.is_module(target) and _is_all_of(held, today.tree):
+            for write in held:
+                write.held = False
+            self.steps.append(Copied(path))
+            return lambda: target
         method = protocols.protocol_of(target, where(path))
         assert method is not None
         self.steps.append(
             Load(path, target, method, node, today.tree.root, self.strict, self.casting, self._restore_part)
         )
         return lambda: target
-
-    def _hold(self, path: str, node: Array, today: Array) -> None:
-        """An array that a load method is going to write."""
-        live = today.leaf.source
-        extent = sharing.extent_of_node(today)
-        framework = arrays.framework_of(live) or "numpy"
-        self.writes.append(Write(path, node, live, framework, arrays.dtype_name(today), extent, held=True))
 
     def _restore_part(self, node: Node, value: Any, path: str) -> Any:
         """What a serialize method asked for, at once: the object around it is put back if this fails."""
@@ -264,34 +267,45 @@ class _Plan:
             return lambda: target
         if parts.kind in containers.GROWING or (parts.kind == "list" and self._is_replaced(node, target)):
             return self._taken(node, target, parts, path)
-        keys: list[Key] = []
-        finishes: list[Finish] = []
+        later: list[tuple[int, Finish]] = []  # children that are yet to be made
         found, rest = fit.children_for(node, parts.keys, parts.kind)
         ordered = [key for key in found if parts.kind == "OrderedDict" and node.kind != "untyped"]
         today = dict(zip(parts.keys, parts.children, strict=True))
-        for key in dict.fromkeys((*ordered, *parts.keys)):
-            child = today[key]
+        keys = list(dict.fromkeys((*ordered, *parts.keys)))
+        children = [today[key] for key in keys]
+        writes = None
+        if len(found) == len(keys):
+            writes = usual_writes([found[key] for key in keys], children, path, keys)
+            self.writes += writes or []
+        for position, (key, child) in enumerate(zip(keys, children, strict=True)) if writes is None else ():
             if key in found:
-                finishes.append(self.visit(found[key], child, join(path, key)))
-            else:
-                if node.kind != "untyped" or not _is_hollow(child):
-                    self.misfits.lacks(join(path, key))
-                finishes.append(lambda child=child: child)  # type: ignore[misc]
-            keys.append(key)
+                write = usual_write(found[key], child, (path, key))
+                if write is not None:
+                    self.writes.append(write)
+                else:
+                    later.append((position, self.visit(found[key], child, join(path, key))))
+            elif node.kind != "untyped" or not is_hollow(child):
+                self.misfits.lacks(join(path, key))
         for key, one in rest.items():
             self.misfits.has_more(join(path, key), one)
-        return lambda: self._filled(target, parts, keys, [finish() for finish in finishes], path)
+
+        def finish() -> Any:
+            for number, make in later:
+                children[number] = make()
+            return self._filled(target, parts, keys, children, path)
+
+        return finish
 
     def _is_replaced(self, node: Branch, target: list[Any]) -> bool:
         """A list of plain values of another length is one value, such as the losses so far, and no mistake."""
         if len(node.children) == len(target) and node.kind != "untyped":
             return False
         if node.kind == "untyped":
-            hollow = {key for key, child in enumerate(target) if _is_hollow(child)}  # of which the file shows nothing
+            hollow = {key for key, child in enumerate(target) if is_hollow(child)}  # of which the file shows nothing
             node = fit.by_position(node)
             if len(node.children) == len(target) or hollow | set(node.keys) == set(range(len(target))):
                 return False
-        today = _captured(target)
+        today = captured(target)
         return lookup.is_plain(node) and today is not None and lookup.is_plain(today)
 
     def _taken(self, node: Branch, target: Any, parts: Parts, path: str) -> Finish:
@@ -339,7 +353,7 @@ class _Plan:
         in_place = kind in containers.IN_PLACE or (kind == "dataclass" and not type(target).__dataclass_params__.frozen)
         if in_place:
             first, other = self.whole.filled.setdefault(id(target), (path, children))
-            if first != path and not _alike(other, children):
+            if first != path and not alike(other, children):
                 what = f"a {kind} that stands at '{first}' too"
                 self.whole.misfits.differs(path, Branch(kind, (), ()), what, "the snapshot holds two different ones")
         try:
@@ -359,36 +373,18 @@ class _Plan:
         return target
 
 
-def _typed(node: Branch, kind: str, today: Parts) -> Branch:
-    """The state of a generator out of flat names, with the types that its state has today; unchanged if it is none."""
-    found, made = lookup.Children(node), []
-    for key, like in zip(today.keys, today.children, strict=True):
-        child = found.get(key)
-        if child is None:
-            return node
-        try:
-            value = Builder("numpy").build(fit.plain(child) if like is None else child, like)
-        except MismatchError:
-            return node
-        made.append(Capture(value).tree.root)
-    return Branch(kind, today.keys, tuple(made), today.meta)
+def _hold(held: list[Write], path: str, node: Array, today: Array) -> None:
+    """An array that a load method is going to write."""
+    live = today.leaf.source
+    write = write_of(path, node, live, arrays.framework_of(live) or "numpy", arrays.dtype_name(today))
+    write.held = True
+    if today.view is not None:
+        write.address, write.source, write.window = 0, 0, sharing.extent_of_node(today)
+    held.append(write)
 
 
-def _is_hollow(value: Any) -> bool:
-    """Whether a file of flat names has nothing of it: an empty container, or an object without state."""
-    today = None if arrays.framework_of(value) else _captured(value)
-    return today is not None and lookup.is_hollow(today)
-
-
-def _captured(value: Any) -> Node | None:
-    """What stands in a target today; None where it holds what has no values, such as a jax.ShapeDtypeStruct."""
-    try:
-        return Capture(value).tree.root
-    except CaptureError:
-        return None
-
-
-def _alike(one: list[Any], other: list[Any]) -> bool:
-    """Whether two lists hold the same values, and the very same arrays."""
-    nodes = Capture((one, other)).tree.root
-    return isinstance(nodes, Packed) or (isinstance(nodes, Branch) and nodes.children[0] == nodes.children[1])
+def _is_all_of(held: list[Write], today: StateTree) -> bool:
+    """Whether writing these writes all that a module holds, which is arrays that may be written to."""
+    nodes = [node for node in today.holders() if isinstance(node, Array) and node.view is None]
+    writable = [node for node in nodes if arrays.refuses_writes(node.leaf.source, node.framework) is None]
+    return len(list(today.holders())) == len(writable) == len(held)

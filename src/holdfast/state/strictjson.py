@@ -8,6 +8,7 @@ import math
 import re
 import reprlib
 from collections import Counter
+from contextlib import suppress
 
 from holdfast.snapshot import Json
 
@@ -45,6 +46,14 @@ def loads(text: str | bytes) -> Json:
         if _nesting(text) <= MAX_NESTING:
             raise  # says nothing about the text
         raise ValueError("its JSON is nested too deeply") from None
+
+
+def loads_beginning(text: str, start: int) -> tuple[Json, int] | None:
+    """The JSON that begins at a place of a text, and where it ends; None where `loads` is to say what is wrong."""
+    with collector_paused(), suppress(ValueError, RecursionError):
+        found: tuple[Json, int] = _DECODER.raw_decode(text, start)
+        return found
+    return None
 
 
 def _nesting(text: str) -> int:

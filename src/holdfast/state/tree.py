@@ -16,7 +16,11 @@ Key = Union[str, int, bool, float, None, bytes, tuple["Key", ...]]
 """What may stand as a key of a mapping; exact types, so that True, 1 and 1.0 are three keys."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Nodes are values as all others and never changed, but not frozen: making a frozen one takes five times as long, and a
+# snapshot may have tens of thousands of them.
+
+
+@dataclass(slots=True, eq=False)
 class Leaf:
     """One array: where it stands, what it is, and where its bytes are now.
 
@@ -28,6 +32,7 @@ class Leaf:
     shape: tuple[int, ...]
     nbytes: int
     source: Any  # a live numpy, torch or jax array; or one-dimensional uint8 numpy memory in C order (a file's, bytes')
+    address: int = 0  # of `source` in main memory, in C order, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class View:
     strides: tuple[int, ...]  # bytes; may be zero or negative
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Value:
     """A plain value of one of the kinds in VALUE_KINDS, its data already fit for JSON."""
 
@@ -48,7 +53,7 @@ class Value:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Array:
     """An array, or a window into one, and the framework that it came from."""
 
@@ -57,7 +62,7 @@ class Array:
     view: View | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Packed:
     """A long plain value in a byte leaf of its own: raw bytes, UTF-8 text, or a node without leaves as JSON."""
 
@@ -65,7 +70,7 @@ class Packed:
     leaf: Leaf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Branch:
     """A node with children; `kind` is one of BRANCH_KINDS and says how a value is made of them."""
 
@@ -104,9 +109,19 @@ class StateTree:
         if self.reserved is not None:
             yield from _arrays(RESERVED, self.reserved)
 
+    def holders(self) -> Iterator[Array | Packed]:
+        """The same nodes without their paths, which take most of the time."""
+        stack: list[Node] = [self.root] if self.reserved is None else [self.reserved, self.root]
+        while stack:
+            node = stack.pop()
+            if type(node) is Branch:
+                stack.extend([child for child in reversed(node.children) if type(child) is not Value])
+            elif type(node) is not Value:
+                yield node  # type: ignore[misc]
+
     def leaves(self) -> list[Leaf]:
         """Every leaf once, in tree order."""
-        return list(dict.fromkeys(node.leaf for _, node in self.arrays()))
+        return list(dict.fromkeys([node.leaf for node in self.holders()]))
 
     def aliases(self) -> dict[str, str]:
         """For each further whole name of a leaf, the path of the leaf: tied arrays.
@@ -116,13 +131,12 @@ class StateTree:
         """
         aliases: dict[str, str] = {}
         named: set[Leaf] = set()
-        for path, node in self.arrays():
-            leaf = node.leaf
-            if leaf not in named and path != leaf.path and not leaf.path.startswith(SHARED + "/"):
-                raise ValueError(f"the leaf {leaf.path!r:.80} stands at {path!r:.80} in the tree")
-            named.add(leaf)
-            if path != leaf.path and isinstance(node, Array) and node.view is None:
-                aliases[path] = leaf.path
+        if not isinstance(self.root, Branch):
+            _name_leaves("", Branch("", ("",), (self.root,)), named, aliases)
+        else:
+            _name_leaves("", self.root, named, aliases)
+        if self.reserved is not None:
+            _name_leaves(RESERVED + "/", self.reserved, named, aliases)
         return aliases
 
 
@@ -131,13 +145,35 @@ RESERVED = "~run"  # the first name of everything in StateTree.reserved
 SHARED = "~shared"  # the first name of leaves of raw bytes that several overlapping arrays look into
 
 
+def _name_leaves(above: str, branch: Branch, named: set[Leaf], aliases: dict[str, str]) -> None:
+    """StateTree.aliases for one branch; `above` stands before every name in it."""
+    for key, child in zip(branch.keys, branch.children, strict=True):
+        kind = type(child)
+        if kind is Value:
+            continue
+        path = above + escape(key) if branch.kind else ROOT_LEAF
+        if kind is Branch:
+            _name_leaves(path + "/", child, named, aliases)  # type: ignore[arg-type]
+            continue
+        leaf = child.leaf  # type: ignore[union-attr]
+        if path == leaf.path:
+            named.add(leaf)
+        elif leaf not in named and not leaf.path.startswith(SHARED + "/"):
+            raise ValueError(f"the leaf {leaf.path!r:.80} stands at {path!r:.80} in the tree")
+        else:
+            named.add(leaf)
+            if kind is Array and child.view is None:  # type: ignore[union-attr]
+                aliases[path] = leaf.path
+
+
 def _arrays(path: str, node: Node) -> Iterator[tuple[str, Array | Packed]]:
     stack = [(path, node)]
     while stack:
         path, node = stack.pop()
         if isinstance(node, Branch):
             pairs = zip(reversed(node.keys), reversed(node.children), strict=True)
-            stack.extend([(join(path, key), child) for key, child in pairs if type(child) is not Value])
+            above = f"{path}/" if path else ""
+            stack.extend([(above + escape(key), child) for key, child in pairs if type(child) is not Value])
         elif not isinstance(node, Value):
             yield path or ROOT_LEAF, node
 
@@ -158,6 +194,8 @@ def escape(key: Key) -> str:
     if type(key) is str:
         if not key:
             return "~e"
+        if key.isascii() and "~" not in key and "/" not in key and not key.startswith("__"):
+            return key
         name = key.replace("~", "~0").replace("/", "~1")
         if name.startswith("__"):
             name = "~2" + name[2:]

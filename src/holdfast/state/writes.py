@@ -6,48 +6,60 @@ arrays of the snapshot say of one byte must agree.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from holdfast.errors import MismatchError
-from holdfast.state import arrays, dtypes, sharing
+from holdfast.state import arrays, dtypes, moving, sharing
 from holdfast.state.fit import Misfits
 from holdfast.state.sharing import Extent
-from holdfast.state.tree import Array, Leaf
+from holdfast.state.tree import Array, Key, Leaf, join
 
 
 @dataclass(eq=False, slots=True)
 class Write:
     """One array to be copied."""
 
-    path: str
+    at: str | tuple[str, Key]  # its path, or that of its container and its key there: most paths are never asked for
     node: Array
     target: Any
     framework: str
     dtype: str  # of the target
-    extent: Extent | None  # where the target lies
+    address: int = 0  # where the target lies, if that is main memory, in C order; else 0
+    size_bytes: int = 0  # of what lies there
+    source: int = 0  # where the bytes lie that may be moved to that address as they are; else 0
+    window: Extent | None = None  # where it lies, if that is a part of the target
     held: bool = False  # by an object whose load method will write it: it is only looked at here
     made: Any = None  # by `prepare`, in the place of a jax array
     shared: list[Write] | None = None  # all that go to the same memory, at the first of them; [] at the others
+
+    @property
+    def path(self) -> str:
+        return self.at if isinstance(self.at, str) else join(*self.at)
+
+    def extent(self) -> Extent | None:
+        """Where the target lies."""
+        return self.window or sharing.extent_of(self.target, self.framework)
 
     def data(self) -> np.ndarray[Any, Any]:
         """Carried bits of the target's dtype."""
         return arrays.cast(arrays.carried(self.node), arrays.dtype_name(self.node), self.dtype)
 
-    def run(self) -> None:
-        """Copy the bits into the target."""
-        leaf, target = self.node.leaf, self.target
-        as_they_lie = self.node.view is None and leaf.dtype == self.dtype
-        if as_they_lie and self.framework == "numpy" and target.flags.c_contiguous and target.nbytes:
-            arrays.copy_into(leaf, target.reshape(-1).view(np.uint8))
-        else:
-            arrays.fill(target, self.framework, self.data())
-
     def result(self) -> Any:
         """What is to stand at the place."""
         return self.made if self.framework == "jax" else self.target
+
+
+def write_of(at: str | tuple[str, Key], node: Array, target: Any, framework: str, dtype: str) -> Write:
+    """The write of a node to an array of any kind."""
+    address = arrays.address_of(target) if framework != "jax" else 0
+    leaf = node.leaf
+    as_it_lies = address and node.view is None and leaf.dtype == dtype
+    source = (leaf.address or arrays.address_of(leaf.source)) if as_it_lies else 0
+    return Write(at, node, target, framework, dtype, address, target.nbytes if address else 0, source)
 
 
 def would_change(writes: list[Write], leaves: list[Leaf]) -> bool:
@@ -55,13 +67,13 @@ def would_change(writes: list[Write], leaves: list[Leaf]) -> bool:
     sources = [
         extent
         for leaf in leaves
-        if (framework := arrays.framework_of(leaf.source)) is not None
-        and (framework != "numpy" or leaf.source.flags.writeable)  # a file's memory is not
+        if not (type(leaf.source) is np.ndarray and not leaf.source.flags.writeable)  # a file's memory is not
+        and (framework := arrays.framework_of(leaf.source)) is not None
         and (extent := sharing.extent_of(leaf.source, framework)) is not None
     ]
     if not sources:
         return False
-    targets = [(write.extent, True) for write in writes if write.extent is not None]
+    targets = [(extent, True) for write in writes if (extent := write.extent()) is not None]
     clusters = sharing.overlapping([*targets, *[(extent, False) for extent in sources]])
     return any(len(set(cluster)) > 1 for cluster in clusters)
 
@@ -78,8 +90,21 @@ def prepare(writes: list[Write], misfits: Misfits) -> None:
                 write.made = made[place]
         elif write.dtype != arrays.dtype_name(write.node):
             _check_cast(write, misfits)
-    for cluster in sharing.overlapping([(write.extent, write) for write in writes if write.extent is not None]):
-        _prepare_shared(cluster, misfits)
+    if not _stand_apart(writes):
+        extents = [(extent, write) for write in writes if (extent := write.extent()) is not None]
+        for cluster in sharing.overlapping(extents):
+            _prepare_shared(cluster, misfits)
+
+
+def _stand_apart(writes: list[Write]) -> bool:
+    """Whether all that is to be written lies in main memory, in C order, and no two arrays have a byte in common; False
+    where that takes a closer look."""
+    starts = np.array([write.address for write in writes], np.uint64)
+    if not starts.all():
+        return False
+    ends = starts + np.array([write.size_bytes for write in writes], np.uint64)
+    order = starts.argsort(kind="stable")
+    return bool((ends[order][:-1] <= starts[order][1:]).all())
 
 
 def _on_jax(write: Write, misfits: Misfits) -> Any:
@@ -102,22 +127,23 @@ def _prepare_shared(cluster: list[Write], misfits: Misfits) -> None:
     """Of writes whose memory may overlap, join those that agree, and note those that do not."""
     once: dict[object, Write] = {}
     for write in sorted(cluster, key=lambda write: write.held):
-        assert write.extent is not None
-        extent, node = write.extent, write.node
+        extent, node = _lies(write), write.node
         place = (extent.address, extent.shape, extent.strides, write.dtype, node.leaf, node.view)
         if place in once:
             write.shared = []  # tied in the target as it is in the snapshot
         else:
             once[place] = write
     rest = list(once.values())
-    if (len(rest) > 1 or _overlaps_itself(rest[0])) and _agree(rest, misfits):
+    if (len(rest) > 1 or _lies(rest[0]).overlaps_itself()) and _agree(rest, misfits):
         own = [write for write in rest if not write.held]
         for number, write in enumerate(own):
             write.shared = [] if number else own
 
 
-def _overlaps_itself(write: Write) -> bool:
-    return write.extent is not None and write.extent.overlaps_itself()
+def _lies(write: Write) -> Extent:
+    extent = write.extent()
+    assert extent is not None
+    return extent
 
 
 def _agree(cluster: list[Write], misfits: Misfits) -> bool:
@@ -149,14 +175,13 @@ def _memory(cluster: list[Write]) -> tuple[Extent, np.ndarray[Any, Any]]:
 
 
 def _row(cluster: list[Write]) -> tuple[Extent, Any]:
-    span = sharing.spanning([write.extent for write in cluster if write.extent is not None])
+    span = sharing.spanning([_lies(write) for write in cluster])
     owners = [write.target for write in cluster]
     return span, sharing.memory_of(span, owners if span.space == "cpu" else owners[0])
 
 
 def _view(memory: np.ndarray[Any, Any], span: Extent, write: Write, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    extent = write.extent
-    assert extent is not None
+    extent = _lies(write)
     found: np.ndarray[Any, Any] = np.ndarray(
         extent.shape, dtype, memory.data, extent.address - span.low, extent.strides
     )
@@ -165,13 +190,30 @@ def _view(memory: np.ndarray[Any, Any], span: Extent, write: Write, dtype: np.dt
 
 def run(writes: list[Write]) -> None:
     """Copy everything that was prepared. Doing it twice does no harm."""
-    for write in writes:
-        if write.held or write.framework == "jax" or write.shared == []:
+    moved = [write for write in writes if write.source and write.shared is None and not write.held]
+    for write in writes if len(moved) < len(writes) else ():
+        if write.held or write.framework == "jax" or (write.source and write.shared is None):
             continue
-        if write.shared:
+        if write.shared is None:
+            arrays.fill(write.target, write.framework, write.data())
+        elif write.shared:
             _run_shared(write.shared)
-        else:
-            write.run()
+    places = [write.address for write in moved], [write.source for write in moved]
+    moving.move(*places, [write.size_bytes for write in moved])
+    _tell([write.target for write in moved if write.framework == "torch"])
+
+
+def _tell(tensors: list[Any]) -> None:
+    """Let autograd know that these have changed: of what it kept of them for a backward pass it must not make use."""
+    if not tensors:
+        return
+    bump = sys.modules["torch"].autograd.graph.increment_version
+    try:
+        bump(tensors)
+    except TypeError:  # an older torch takes them one by one, and none that has no version
+        for tensor in tensors:
+            if not tensor.is_inference():
+                bump(tensor)
 
 
 def _run_shared(cluster: list[Write]) -> None:

@@ -58,7 +58,7 @@ class LocalStorage:
             size_bytes: the whole file; commit() insists on it.
         Raises:
             ValueError: `name` leads out of the directory or through a symbolic link, or the size is negative.
-            CommitError: it could not be begun; no file is left behind.
+            CommitError: it could not be begun, or there is no room for it; no file is left behind.
         """
         path = self._path(name)
         if size_bytes < 0:
@@ -70,7 +70,8 @@ class LocalStorage:
                 directories.sync_upwards(directory)
                 self._durable.add(directory)
             _check_free(path)
-            return LocalUpload(path, size_bytes, temporaries.create(directory))
+            temporary = temporaries.create(directory)
+        return LocalUpload(path, size_bytes, temporary)
 
     def read(self, name: str, offset: int, size_bytes: int) -> bytes:
         """At most `size_bytes` bytes from `offset` on; fewer only at the end of the file.

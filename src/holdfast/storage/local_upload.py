@@ -1,8 +1,9 @@
 """One file on its way to the disk, and to its name.
 
-The order is fixed: temporary file in the same directory, bytes, fsync, close, rename, fsync of the directory. A reader
-sees the whole file or none of it, and once commit() has returned a power cut cannot take it away. After an error the
-temporary file is dropped and never synced again: a second fsync would return success, and lie.
+The order is fixed: temporary file in the same directory, bytes (storage/direct_io.py has their way to the disk), fsync,
+close, rename, fsync of the directory. A reader sees the whole file or none of it, and once commit() has returned a
+power cut cannot take it away. After an error the temporary file is dropped and never synced again: a second fsync would
+return success, and lie.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from holdfast.errors import CommitError
 from holdfast.storage import directories, syscalls
 from holdfast.storage.base import Buffer
+from holdfast.storage.direct_io import Content
 from holdfast.storage.temporaries import Temporary
 
 _REMEDY = {
@@ -33,6 +35,7 @@ _REMEDY = {
 class LocalUpload:
     """One file being written; LocalStorage.create() makes it.
 
+    It takes the temporary file over; where there is no room for so many bytes, it drops it and raises a CommitError.
     A forked child cannot use its parent's: write() and commit() raise there, and abort() does nothing.
     """
 
@@ -44,6 +47,8 @@ class LocalUpload:
         self._ended = False
         self._writing = 0  # calls under way: the descriptor must not be closed, and its number reused, under them
         self._written_bytes = 0
+        with self._failing("room for it could not be reserved"):
+            self._content = Content(temporary.fd, os.path.dirname(path), size_bytes)
 
     def write(self, offset: int, buffer: Buffer) -> None:
         """Put the whole of `buffer` at `offset` bytes, without copying it; from any thread.
@@ -63,7 +68,7 @@ class LocalUpload:
         try:
             with self._under_way(view.nbytes) as fd, failing(self._path, self._size_bytes, "it could not be written"):
                 if view.nbytes:
-                    _write(fd, view.cast("B"), offset)
+                    self._content.write(fd, view.cast("B"), offset)
         except BaseException:
             self.abort()
             raise
@@ -77,6 +82,8 @@ class LocalUpload:
         """
         self._end()
         file = self._temporary
+        with self._failing("it could not be cut to its size"):
+            self._content.finish(file.fd)
         with self._failing("its size is wrong"):
             self._check_size()
         with self._failing("it could not be flushed to the disk"):
@@ -180,15 +187,3 @@ def failing(path: str, size_bytes: int, what: str) -> Iterator[None]:
             error.errno,
             f"{path}: not committed, {what} ({error.strerror}{room}); what had this name before is untouched; {remedy}",
         ) from error
-
-
-def _write(fd: int, view: memoryview, offset: int) -> None:
-    while view:
-        try:
-            taken = syscalls.pwrite(fd, view, offset)
-        except InterruptedError:  # nothing was taken
-            continue
-        if taken <= 0:
-            raise OSError(errno.EIO, "the file system took nothing")
-        view = view[taken:]
-        offset += taken

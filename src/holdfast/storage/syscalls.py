@@ -78,6 +78,35 @@ def rmdir(path: str) -> None:
     os.rmdir(path)
 
 
+def truncate(fd: int, size_bytes: int) -> None:
+    """Cut a file to a size, or make it longer."""
+    os.ftruncate(fd, size_bytes)
+
+
+def allocate(fd: int, size_bytes: int) -> None:
+    """Give a file its size, and reserve the room for it, without writing; raises OSError(ENOSYS) where there is no
+    such call. Python's own posix_fallocate() writes every block where the file system cannot do it."""
+    import ctypes  # not with the module: a process that only reads does without
+
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    libc = ctypes.CDLL(None, use_errno=True)
+    fallocate = libc["fallocate64" if hasattr(libc, "fallocate64") else "fallocate"]  # its lengths have 64 bits
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    while fallocate(fd, 0, 0, size_bytes):
+        number = ctypes.get_errno()
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+
+
+def set_direct(fd: int, direct: bool) -> None:
+    """Let writes go past the page cache, or through it again; raises OSError(ENOTSUP) where there is no O_DIRECT."""
+    if not hasattr(os, "O_DIRECT"):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT if direct else flags & ~os.O_DIRECT)
+
+
 def free_bytes(path: str) -> int:
     """What an ordinary user may still write to the file system of `path`."""
     return shutil.disk_usage(path).free
@@ -160,3 +189,38 @@ else:
     def record_holder(fd: int, start: int) -> int | None:
         """0: somebody, but nobody knows who."""
         return 0
+
+
+if sys.platform == "win32":
+
+    def wait_for_record(fd: int, start: int) -> None:
+        """Raises OSError(ENOTSUP): there are none."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def unlock_record(fd: int, start: int) -> None:
+        """Raises OSError(ENOTSUP): there are none."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+else:
+
+    def wait_for_record(fd: int, start: int) -> None:
+        """Lock the byte at `start` for this process, once nobody else has it locked."""
+        fcntl.lockf(fd, fcntl.LOCK_EX, 1, start)
+
+    def unlock_record(fd: int, start: int) -> None:
+        """Let go of the byte at `start`."""
+        fcntl.lockf(fd, fcntl.LOCK_UN, 1, start)
+
+
+if sys.platform == "linux":
+
+    def share_record(fd: int, start: int) -> None:
+        """Lock the byte at `start` for this descriptor and its duplicates, in whatever process, beside others that
+        share it; raises BlockingIOError where a process has it for itself."""
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, start, 1, 0))
+
+else:
+
+    def share_record(fd: int, start: int) -> None:
+        """Raises OSError(ENOTSUP): there are none here that holdfast knows."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))

@@ -250,6 +250,7 @@ class Trainer:
             callbacks, self._before_first_update = self._before_first_update or [], None
             for callback in callbacks:
                 callback()
+        prepared = False
         while not stop:
             self.observation = {}
             with self.reporter.scope(self.observation):
@@ -261,6 +262,11 @@ class Trainer:
                 stop = self.stop_trigger(self)
                 for entry in due:  # from here on the state is that between two iterations
                     entry.extension(self)
+            if not prepared and not stop:  # an optimizer has its full state after one step
+                prepared = True
+                for prepare in [entry.hook("prepare") for entry in snapshots if entry not in due]:
+                    if prepare is not None:
+                        prepare(self)
 
     def _handle(self, error: Exception, show: bool) -> None:
         """Tell the user, then each extension, that the loop failed."""

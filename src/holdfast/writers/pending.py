@@ -1,10 +1,16 @@
-"""What a writer hands out for each snapshot: a Future that knows whether anybody has heard of its failure."""
+"""What a writer hands out for each snapshot: a Future that knows whether anybody has heard of its failure, and how long
+everything took."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from concurrent.futures import Future
+from contextlib import suppress
 
 from holdfast.snapshot import Snapshot
+
+_logger = logging.getLogger("holdfast")
 
 
 class Pending(Future[Snapshot]):
@@ -12,14 +18,35 @@ class Pending(Future[Snapshot]):
 
     Attributes:
         name: of the snapshot.
-        stall_s: seconds that the caller stood still for it.
+        size_bytes: of the file, as far as it is known.
+        write_s: seconds that the writing took, until it was durable; None until then.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, size_bytes: int = 0) -> None:
         super().__init__()
         self.name = name
-        self.stall_s = 0.0
+        self.size_bytes = size_bytes
+        self.write_s: float | None = None
+        self._stall_s: float | None = None
         self._seen = False
+        self._finished_by: str | None = None  # which writer; set once the job is over
+        self._waiting: list[threading.Lock] = []
+        self._untold = [True]  # taken out by the thread that tells
+
+    @property
+    def stall_s(self) -> float:
+        """Seconds that the caller stood still for it; set by whoever took the snapshot."""
+        return self._stall_s or 0.0
+
+    @stall_s.setter
+    def stall_s(self, seconds: float) -> None:
+        self._stall_s = seconds
+        self._tell_once()
+
+    @property
+    def gb_per_s(self) -> float | None:
+        """How fast it was written, in 1e9 bytes a second; None until it is durable."""
+        return self.size_bytes / max(self.write_s, 1e-9) / 1e9 if self.write_s is not None else None
 
     def result(self, timeout: float | None = None) -> Snapshot:
         """The snapshot, once it is durable.
@@ -28,6 +55,7 @@ class Pending(Future[Snapshot]):
             timeout: seconds to wait for that; None: as long as it takes.
         Raises:
             CommitError: it could not be made durable; and whatever else kept it from being written.
+            CancelledError: it was skipped.
             TimeoutError: it is not done yet.
         """
         self.exception(timeout)
@@ -44,3 +72,56 @@ class Pending(Future[Snapshot]):
         if self._seen or not self.done() or self.cancelled():
             return None
         return super().exception()
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do for it: older snapshots are removed, too."""
+        return self._finished_by is not None
+
+    def wait_finished(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to do for it, at most `timeout` seconds; whether that is so."""
+        # A lock for each call, and none that the writer would need: an interrupt here leaves nothing locked.
+        gate = threading.Lock()
+        gate.acquire()
+        self._waiting.append(gate)
+        if not self.is_finished():
+            gate.acquire(timeout=-1 if timeout is None else timeout)
+        return self.is_finished()
+
+    def finish(self, writer: str) -> None:
+        """Nothing is left to do for it. For writers.
+
+        Args:
+            writer: what the log calls the writer.
+        """
+        self._finished_by = writer
+        for gate in self._waiting:
+            gate.release()
+        self._tell_once()
+
+    def _tell_once(self) -> None:
+        """One line a snapshot, when it is finished and its caller has said how long it stood still."""
+        if self._finished_by is not None and self._stall_s is not None and self.write_s is not None:
+            with suppress(IndexError):  # the other thread tells
+                self._untold.pop()
+                self._tell()
+
+    def _tell(self) -> None:
+        _logger.debug(
+            "%s: %d bytes, stalled %.4f s, written in %.4f s, %.2f GB/s, by the writer '%s'",
+            self.name,
+            self.size_bytes,
+            self.stall_s,
+            self.write_s,
+            self.gb_per_s,
+            self._finished_by,
+        )
+
+
+def skipped(name: str) -> Pending:
+    """What a caller hands out for a snapshot that it did not take because the writer was busy: it is cancelled."""
+    pending = Pending(name)
+    pending.cancel()
+    pending.set_running_or_notify_cancel()  # or futures.wait() would wait for it
+    pending.finish("none")
+    _logger.info("%s: skipped, an earlier snapshot is still being written", name)
+    return pending

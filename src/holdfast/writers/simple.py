@@ -1,4 +1,5 @@
-"""Writer and SimpleWriter: Chainer's face of a writer, `writer(filename, outdir, target)`, over holdfast's.
+"""Writer, Chainer's face of a writer, `writer(filename, outdir, target)`; what holdfast's own have beside it; and the
+one that writes while the training waits.
 
 Users subclass these, so the methods are called as in Chainer. What a savefun writes is made durable, and then gets its
 name, in the same order as a snapshot file.
@@ -6,16 +7,21 @@ name, in the same order as a snapshot file.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from holdfast.snapshot import Snapshot
 from holdfast.storage.handover import handed_over
-from holdfast.writers.base import Job
-from holdfast.writers.inline import InlineWriter
+from holdfast.writers.base import Job, WhenBusy
+from holdfast.writers.carriers import Carrier, Inline
+from holdfast.writers.engine import Engine
 from holdfast.writers.pending import Pending
 
 Savefun = Callable[..., Any]
+
+CHAINER_METHODS = "__call__ save create_worker create_task create_queue create_consumer consume".split()
 
 
 class Writer:
@@ -57,22 +63,98 @@ class Writer:
             hook()
 
 
-class SimpleWriter(Writer):
-    """Writes each snapshot while the training thread waits.
+class EngineWriter(Writer):
+    """A writer with an engine behind it, which takes jobs as holdfast.writers.base.Writer says. What a mapping is
+    written with, and how, is a subclass's.
 
     Args:
         savefun: called as `savefun(path, target, **kwds)`. None: the snapshot's own format; of a mapping, by the ending
             of the name, npz or a snapshot file.
-        kwds: passed on to it.
+        slots: how many snapshots may be on their way at once; each takes as much memory as the state.
+        when_busy: what becomes of a snapshot while all slots are in use: "wait" for one, or "skip" it.
+        budget_bytes: the most memory that the copy of a state may take; None: as much as there is.
+        kwds: passed on to `savefun`.
     """
 
-    def __init__(self, savefun: Savefun | None = None, **kwds: Any) -> None:
+    def __init__(
+        self,
+        savefun: Savefun | None = None,
+        *,
+        slots: int = 1,
+        when_busy: WhenBusy = "wait",
+        budget_bytes: int | None = None,
+        **kwds: Any,
+    ) -> None:
         super().__init__()
         if savefun is not None and not callable(savefun):
             raise TypeError(f"savefun must be callable, not {type(savefun).__name__}")
+        if savefun is None and kwds:
+            raise TypeError(f"{type(self).__name__}: {', '.join(kwds)}: keyword arguments are for a savefun; pass one")
+        if when_busy not in ("wait", "skip"):
+            raise ValueError(f"when_busy must be 'wait' or 'skip', not {when_busy!r}")
         self.savefun = savefun
+        self.slots = _positive("slots", slots)
+        self.when_busy: WhenBusy = when_busy
+        self.budget_bytes = None if budget_bytes is None else _positive("budget_bytes", budget_bytes)
+        self._savefun: Savefun = save_by_name if savefun is None else savefun  # Chainer's name for it
         self._kwds = kwds
-        self._inline = InlineWriter()
+        self._engine: Engine | None = None
+        self._carrier = self._new_carrier()
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether it can write snapshot files itself: no savefun was given, and no method of Chainer's overridden, that
+        would have to be called."""
+        return self.savefun is None and self._carrier is not None and not self._overrides(*CHAINER_METHODS)
+
+    @property
+    def shares_memory(self) -> bool:
+        """See holdfast.writers.base.Writer."""
+        return self._carrier is not None and self._carrier.shares_memory
+
+    def submit(self, job: Job) -> Pending:
+        """Commit a snapshot; see holdfast.writers.base.Writer."""
+        engine, after = self._jobs_engine(), job.after
+
+        def then(snapshot: Snapshot) -> None:
+            after(snapshot)
+            self._post_save()
+
+        job.after = then
+        return engine.submit(job)
+
+    def close(self) -> None:
+        """Return when everything is written; take no more. See holdfast.writers.base.Writer."""
+        self._jobs_engine().close()
+
+    def finalize(self) -> None:
+        """Return when everything is written.
+
+        Raises:
+            Exception: what a snapshot failed with, if nobody has heard of it.
+        """
+        if self._engine is not None:
+            self._engine.flush()
+
+    def _new_carrier(self) -> Carrier | None:
+        """Where jobs are carried out; None: it takes none."""
+        return None
+
+    def _jobs_engine(self) -> Engine:
+        if self._carrier is None:
+            raise TypeError(f"{type(self).__name__} writes mappings, with methods of its own, and takes no jobs")
+        if self._engine is None:
+            self._engine = Engine(self._carrier, self.slots)
+        return self._engine
+
+    def _overrides(self, *names: str) -> bool:
+        """Whether a subclass of the user's has a method of its own by one of these names."""
+        owners = (next((one for one in type(self).__mro__ if name in vars(one)), Writer) for name in names)
+        return any(not owner.__module__.startswith("holdfast.writers.") for owner in owners)
+
+
+class SimpleWriter(EngineWriter):
+    """Writes each snapshot while the training thread waits; see EngineWriter for the arguments."""
 
     def __call__(self, filename: str, outdir: str | os.PathLike[str], target: Mapping[str, Any]) -> None:
         """Write `target`; the file is durable on return.
@@ -80,27 +162,29 @@ class SimpleWriter(Writer):
         Raises:
             CommitError: it could not be made so; what had its name before is untouched.
         """
-        savefun = self.savefun if self.savefun is not None else _savefun_for(filename)
-        self.save(filename, outdir, target, savefun, **self._kwds)
+        self.save(filename, outdir, target, self._savefun, **self._kwds)
 
-    def submit(self, job: Job) -> Pending:
-        """Commit a snapshot; see holdfast.writers.base.Writer."""
-        pending = self._inline.submit(job)
-        if pending.exception() is None:
-            self._post_save()
-        return pending
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-        self._inline.close()
-
-    def finalize(self) -> None:
-        """Nothing is left to do."""
+    def _new_carrier(self) -> Carrier:
+        return Inline()
 
 
-def _savefun_for(filename: str) -> Savefun:
+def save_by_name(path: str, target: Mapping[str, Any]) -> None:
+    """The savefun where none is given: for a name that ends in ".npz" an npz file, else a snapshot file."""
     from holdfast import files, serializers
 
-    if not filename.endswith(".npz"):
-        return files.save
-    return lambda path, target: serializers.save_npz(path, target, compression=False)
+    if path.endswith(".npz"):
+        serializers.save_npz(path, target, compression=False)
+    else:
+        files.save(path, target)
+
+
+def _positive(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} must be 1 or more, not {number}")
+    return number

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +18,12 @@ from holdfast import files
 from holdfast.errors import HoldfastError
 from holdfast.keep import Policy, last
 from holdfast.serializers import save_npz
+from holdfast.snapshot import Snapshot
 from holdfast.state.capture import Capture
 from holdfast.training.extension import Extension
 from holdfast.training.extensions.snapshot_files import Files, Foreign, Own, restore_in_place
 from holdfast.training.extensions.snapshot_names import Filename, Template
-from holdfast.writers import SimpleWriter
+from holdfast.writers import Pending, SimpleWriter
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -195,7 +198,7 @@ class _Snapshot(Extension):
         if self._target is not None and _is_restored_with_the_trainer(trainer, self._target):
             _log.info("%s: not loaded by itself, it is restored with the trainer", self._names.template)
             return None
-        return self._files.resume(trainer if self._target is None else self._target)
+        return self._files.resume(trainer if self._target is None else self._target, self.writer)
 
     def initialize(self, trainer: Trainer) -> str | None:
         """Resume, in a trainer that does not call `resume`."""
@@ -222,15 +225,36 @@ class _Snapshot(Extension):
         self._files.open(trainer)
         return self._files.has_any()
 
+    def prepare(self, trainer: Trainer) -> None:
+        """Have memory ready for the first snapshot; a trainer calls this once the state has its final shape."""
+        self._files.prepare(trainer if self._target is None else self._target, self.writer)
+
     def _take(self, trainer: Trainer, reason: str) -> None:
         name = self._names.of(trainer)
         target = trainer if self._target is None else self._target
         try:
-            self._files.write(trainer, name, target, reason, self.writer)
+            pending = self._files.write(trainer, name, target, reason, self.writer, partial(self._watch, name))
+            if pending is not None and self._on_failure == "raise" and pending.done() and not pending.cancelled():
+                pending.result()
         except (HoldfastError, OSError) as error:
             if self._on_failure == "raise" or not isinstance(error, OSError | MemoryError):
                 raise
-            _log.warning("the snapshot '%s' was not taken, and training goes on: %s", name, str(error))
+            _warn(name, error)
+
+    def _watch(self, name: str, pending: Pending) -> None:
+        """Where a failure is only to be told, hear of it before the writer raises it."""
+        if self._on_failure == "warn":
+            pending.add_done_callback(partial(_warn_of, name))
+
+
+def _warn_of(name: str, pending: Future[Snapshot]) -> None:
+    error = None if pending.cancelled() else pending.exception()
+    if error is not None:
+        _warn(name, error)
+
+
+def _warn(name: str, error: BaseException) -> None:
+    _log.warning("the snapshot '%s' was not taken, and training goes on: %s", name, str(error))
 
 
 def _is_restored_with_the_trainer(trainer: Trainer, target: Any) -> bool:

@@ -11,18 +11,21 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from holdfast import lock, reporter
+from holdfast import reporter
 from holdfast.catalog import ERROR_SUFFIX, Collection
 from holdfast.errors import DamagedError, MismatchError
 from holdfast.files import opened
+from holdfast.format.prefix import Facts
 from holdfast.keep import Best, Policy
-from holdfast.staging import Arena
+from holdfast.lock import Lock, acquire
+from holdfast.memory import Memory
+from holdfast.series import Series
 from holdfast.state.capture import capture
 from holdfast.state.flat import flatten
 from holdfast.state.restore import restore
 from holdfast.storage.local import LocalStorage
 from holdfast.training.extensions.snapshot_names import Filename
-from holdfast.writers import Job
+from holdfast.writers import Pending
 
 METRICS_BYTES = 1536  # that names and values of metrics may take in a header, which has 4 KiB for all facts
 
@@ -41,11 +44,22 @@ class Files(Protocol):
     def has_any(self) -> bool:
         """Whether there is something to resume from, or to fail with."""
 
-    def resume(self, target: Any) -> str | None:
+    def resume(self, target: Any, writer: Any) -> str | None:
         """Restore the newest good one into `target`; its name, or None where there is none."""
 
-    def write(self, trainer: Any, name: str, target: Any, reason: str, writer: Any) -> None:
-        """Take a snapshot, and remove old ones once it is durable."""
+    def prepare(self, target: Any, writer: Any) -> None:
+        """Have memory ready for the first snapshot."""
+
+    def write(
+        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, handle: Callable[[Pending], object]
+    ) -> Pending | None:
+        """Take a snapshot, and remove old ones once it is durable.
+
+        Args:
+            handle: called with its Future before the writer has it, where there is one.
+        Returns:
+            Its Future; None where the writer has none.
+        """
 
     def close(self) -> None:
         """Let other processes write here."""
@@ -57,7 +71,7 @@ class Folder:
     def __init__(self, depth: int) -> None:
         self._depth = depth
         self._storage: LocalStorage | None = None
-        self._lock: lock.Lock | None = None
+        self._lock: Lock | None = None
 
     @property
     def storage(self) -> LocalStorage:
@@ -70,12 +84,13 @@ class Folder:
 
     def lock(self) -> None:
         if self._lock is None:
-            self._lock = lock.acquire(self.storage.location)
+            self._lock = acquire(self.storage.location)
             self.storage.sweep(self._depth)
 
     @property
-    def is_locked(self) -> bool:
-        return self._lock is not None
+    def held(self) -> Lock | None:
+        """The lock, where this process has it."""
+        return self._lock
 
     def close(self) -> None:
         held, self._lock = self._lock, None
@@ -98,7 +113,7 @@ class Own:
         self._policy = policy
         self._folder = Folder(names.depth)
         self._collection: Collection | None = None
-        self._arena = Arena()
+        self._series: Series | None = None
 
     def open(self, trainer: Any) -> None:
         self._folder.open(trainer)
@@ -110,32 +125,42 @@ class Own:
         self._folder.lock()
 
     def close(self) -> None:
+        self._series = None  # it shares the lock
         self._folder.close()
 
     def has_any(self) -> bool:
         listing = self._opened().read()
         return bool(listing.snapshots or listing.damaged)
 
-    def resume(self, target: Any) -> str | None:
-        found = self._opened().resume(lambda snapshot: restore_in_place(snapshot, target))
+    def resume(self, target: Any, writer: Any) -> str | None:
+        with self._opened_series(writer).room() as room:
+            found = self._opened().resume(lambda snapshot: restore_in_place(snapshot, target, room))
         return None if found is None else os.fspath(found[1])
 
-    def write(self, trainer: Any, name: str, target: Any, reason: str, writer: Any) -> None:
+    def prepare(self, target: Any, writer: Any) -> None:
+        self._opened_series(writer).prepare(target)
+
+    def write(
+        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, handle: Callable[[Pending], object]
+    ) -> Pending | None:
         collection = self._opened()
         if reason == "error":
             name = collection.error_name(name)
-        staged = self._arena.stage(capture(target))
         updater = getattr(trainer, "updater", trainer)
-        facts = collection.new_facts(
-            name,
-            step=int(updater.iteration),
-            epoch=_epoch_of(updater),
-            metrics=_metrics_of(trainer, self._policy),
-            reason=reason,
-        )
-        pending = writer.submit(Job(name, lambda: collection.commit(staged, facts, None)))
-        if pending.done():
-            pending.result()
+        metrics = _metrics_of(trainer, self._policy)
+
+        def new_facts() -> Facts:
+            return collection.new_facts(
+                name, step=int(updater.iteration), epoch=_epoch_of(updater), metrics=metrics, reason=reason
+            )
+
+        series = self._opened_series(writer)
+        return series.save(target, new_facts, name, must=reason == "error", handle=handle)
+
+    def _opened_series(self, writer: Any) -> Series:
+        if self._series is None:
+            self._series = Series(self._opened(), writer, self._folder.held)
+        return self._series
 
     def _opened(self) -> Collection:
         assert self._collection is not None, "the extension was not opened"
@@ -165,14 +190,14 @@ class Foreign:
         self._folder.lock()
 
     def close(self) -> None:
-        if self._folder.is_locked:
+        if self._folder.held is not None:
             self._retain()  # what a writer in the background finished since
         self._folder.close()
 
     def has_any(self) -> bool:
         return bool(self._found())
 
-    def resume(self, target: Any) -> str | None:
+    def resume(self, target: Any, writer: Any) -> str | None:
         assert self._loadfun is not None
         found = self._found()
         bad = []
@@ -190,7 +215,12 @@ class Foreign:
             raise DamagedError(f"{self._folder.storage.location}: every snapshot is damaged: {'; '.join(bad)}")
         return None
 
-    def write(self, trainer: Any, name: str, target: Any, reason: str, writer: Any) -> None:
+    def prepare(self, target: Any, writer: Any) -> None:
+        """Nothing: what a writer of somebody else's does is not known."""
+
+    def write(
+        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, handle: Callable[[Pending], object]
+    ) -> Pending | None:
         out = self._folder.storage.location
         if reason == "error" and os.path.exists(os.path.join(out, name)):
             name += ERROR_SUFFIX
@@ -198,6 +228,7 @@ class Foreign:
         if reason != "error":
             self._written = [one for one in self._written if one != name] + [name]
             self._retain()
+        return None
 
     def _found(self, suffix: str = "") -> list[str]:
         """Names of this template that lie in the folder, oldest first: by their numbers, those of this run last."""
@@ -226,7 +257,7 @@ class Foreign:
                 )
 
 
-def restore_in_place(source: str | os.PathLike[str], target: Any) -> Any:
+def restore_in_place(source: str | os.PathLike[str], target: Any, room: Memory | None = None) -> Any:
     """Restore a target from a file of any format that holdfast reads.
 
     An extension that only the trainer or only the file has is named and passed over: a program may gain or lose a
@@ -235,7 +266,7 @@ def restore_in_place(source: str | os.PathLike[str], target: Any) -> Any:
         MismatchError: the file does not fit; nothing was changed. Or the target cannot change in place.
         DamagedError: the file is not what was written.
     """
-    with opened(source) as file:
+    with opened(source, whole=True, room=room) as file:
         tree = file.tree()
         file.verify()
         own = file.format == "snapshot"

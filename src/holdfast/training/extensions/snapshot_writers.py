@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from holdfast.writers.queues import ProcessQueueWriter, QueueWriter, ThreadQueueWriter
 from holdfast.writers.simple import SimpleWriter, Writer
+from holdfast.writers.standard import ProcessWriter, StandardWriter, ThreadWriter
 
-__all__ = ["SimpleWriter", "Writer"]
+__all__ = [
+    "ProcessQueueWriter",
+    "ProcessWriter",
+    "QueueWriter",
+    "SimpleWriter",
+    "StandardWriter",
+    "ThreadQueueWriter",
+    "ThreadWriter",
+    "Writer",
+]

@@ -1,0 +1,125 @@
+"""The goals, one row each, out of the samples of a run. Pure.
+
+A sample is a dict with "what"; saving.py, growth.py, peak.py and loop.py say which fields each kind has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from contestants import LIGHTNING, NONE, OURS, PEERS, SHIPPED, TORCHSNAPSHOT, TUNED, WRITERS
+from ratios import Row, Spread, fastest, flatness, paired, spread
+
+Sample = dict[str, Any]
+Samples = list[Sample]
+MIB = 1 << 20
+FIXED_S = 0.0005  # what a snapshot of nothing may take
+
+
+def rows(samples: Samples) -> list[Row]:
+    """Every goal, in the order of the project's list; what was not measured says so."""
+    return [*_saving(samples), *_against_peers(samples), *_restoring(samples), *_small(samples), *_memory(samples),
+            *_loop(samples), *_growth(samples)]  # fmt: skip
+
+
+def chosen(samples: Samples, what: str, **fields: Any) -> Iterator[Sample]:
+    """Samples of a kind whose fields have these values; rounds that warm up are left out."""
+    for sample in samples:
+        if sample["what"] == what and sample.get("round", 1) and all(sample.get(k) == v for k, v in fields.items()):
+            yield sample
+
+
+def rounds(found: Iterable[Sample], value: str | Callable[[Sample], float]) -> dict[int, float]:
+    """Round -> a field of it, or what a function makes of its fields."""
+    return {one["round"]: one[value] if isinstance(value, str) else value(one) for one in found}
+
+
+def _saves(samples: Samples, name: str, field: str, state: str = "a") -> dict[int, float]:
+    return rounds(chosen(samples, "save", state=state, contestant=name), field)
+
+
+def _saving(samples: Samples) -> Iterator[Row]:
+    for name in (OURS, *(name for name in WRITERS if name not in (OURS, "holdfast Simple"))):
+        found = list(chosen(samples, "save", state="a", contestant=name))
+        yield Row(f"stall, warm / one memcpy: {name}", spread(s["stall_s"] / s["memcpy_s"] for s in found), 1.15)
+    firsts = [s["stall_s"] / s["memcpy_s"] for s in chosen(samples, "first", warmed=True) if s["prepared"]]
+    why = "" if firsts else _why(samples, "prepare")
+    yield Row("stall of the first snapshot after 2 s of warm-up / one memcpy", spread(firsts), 1.5, note=why)
+    for name in (OURS, *(name for name in WRITERS if name != OURS)):
+        found = list(chosen(samples, "save", state="a", contestant=name))
+        ratios = [s["fsynced_s"] / (s["memcpy_s"] + s["raw_write_s"]) for s in found if "raw_write_s" in s]
+        yield Row(f"call until acknowledged / (one memcpy + raw O_DIRECT write + fsync): {name}", spread(ratios), 1.15)
+
+
+def _against_peers(samples: Samples) -> Iterator[Row]:
+    stall, fsynced = _saves(samples, OURS, "stall_s"), _saves(samples, OURS, "fsynced_s")
+    for peer, limit in ((SHIPPED, 0.25), (TORCHSNAPSHOT, 0.25), (LIGHTNING, 0.35), (TUNED, 0.8)):
+        yield Row(f"stall / {peer}", paired(stall, _saves(samples, peer, "stall_s")), limit, note=_why(samples, peer))
+    yield Row(f"until fsynced / {TUNED}", paired(fsynced, _saves(samples, TUNED, "fsynced_s")), 0.4)
+    best = fastest(_saves(samples, peer, "fsynced_s") for peer in PEERS)
+    yield Row("until fsynced / the fastest of all peers in that round", paired(fsynced, best), 0.95)
+
+
+def _restoring(samples: Samples) -> Iterator[Row]:
+    def found(heat: str, into: str) -> Iterator[Sample]:
+        return chosen(samples, f"restore {heat}", state="a", contestant=OURS, into=into)
+
+    for into, words, limit in (("touched", "touched tensors", 2.5), ("model", "a model with a fresh optimizer", 5.0)):
+        ratios = spread(s["seconds"] / s["memcpy_s"] for s in found("warm", into))
+        yield Row(f"restore, verified first, warm, into {words} / one memcpy", ratios, limit)
+    cold = spread(s["seconds"] / (s["raw_read_s"] + s["memcpy_s"]) for s in found("cold", "touched"))
+    yield Row("restore, verified first, cold, into touched tensors / (raw O_DIRECT read + one memcpy)", cold, 1.3)
+    extra = (s["peak_bytes"] / MIB for s in chosen(samples, "memory of restore", state="a", contestant=OURS))
+    yield Row("peak extra memory of a cold restore", spread(extra), None, unit="MiB")
+
+
+def _small(samples: Samples) -> Iterator[Row]:
+    stall = _saves(samples, OURS, "stall_s", "b")
+    yield Row("50,000 leaves of 1 KiB: stall", spread(stall.values()), 0.15, unit="s")
+    yield Row("50,000 leaves: stall / torch.save", paired(stall, _saves(samples, "torch.save", "stall_s", "b")), 0.1)
+
+    def restores(name: str) -> dict[int, float]:
+        return rounds(chosen(samples, "restore warm", state="b", contestant=name), "seconds")
+
+    yield Row("50,000 leaves: restore / torch.load", paired(restores(OURS), restores("torch.save")), 0.1)
+
+
+def _memory(samples: Samples) -> Iterator[Row]:
+    for name in (OURS, *(name for name in WRITERS if name != OURS)):
+        found = list(chosen(samples, "memory", state="a", contestant=name, after=1))
+        share = spread(s["peak_bytes"] / (1.02 * s["size_bytes"] + 64 * MIB) for s in found)
+        yield Row(f"peak memory above the state / (1.02 x state + 64 MiB): {name}", share, 1.0)
+    for name in WRITERS:
+        found = [s for s in chosen(samples, "memory", contestant=name) if s["state"].startswith("bytes:")]
+        peaks = {s["after"]: s["peak_bytes"] for s in found}
+        grown = spread([peaks[100] / peaks[1]] if {1, 100} <= set(peaks) else [])
+        if grown is not None or name == OURS:
+            note = f"a state of {found[0]['size_bytes'] // MIB} MiB" if found else ""
+            yield Row(f"peak memory after 100 snapshots / after 1: {name}", grown, 1.02, note=note)
+
+
+def _loop(samples: Samples) -> Iterator[Row]:
+    def seconds(name: str) -> dict[int, float]:
+        return {s["repetition"]: s["seconds"] for s in chosen(samples, "loop", contestant=name)}
+
+    ours, peers = seconds(OURS), [seconds(peer) for peer in PEERS]
+    yield Row("training loop, snapshot every 20 steps / no snapshots", paired(ours, seconds(NONE)), 1.05)
+    yield Row("training loop / the fastest peer's", paired(ours, fastest(peers)), 1.0)
+
+
+def _growth(samples: Samples) -> Iterator[Row]:
+    costs: dict[int, list[float]] = {}
+    for sample in chosen(samples, "bytes"):
+        costs.setdefault(sample["size_bytes"], []).append((sample["stall_s"] - FIXED_S) / sample["size_bytes"])
+    sizes = f"{min(costs) // MIB} MiB to {max(costs) // MIB} MiB" if costs else ""
+    flat = Spread((flatness(costs),)) if len(costs) > 1 else None
+    yield Row("growth by bytes: dearest / cheapest (stall - 0.5 ms) per byte", flat, 1.3, note=sizes)
+    counts = sorted({sample["leaves"] for sample in chosen(samples, "leaves")})
+    for count in counts or [100, 1_000, 10_000, 100_000]:
+        ratios = spread(s["stall_s"] / s["bare_s"] for s in chosen(samples, "leaves", leaves=count))
+        yield Row(f"stall / (bare walk + _foreach_copy_), {count:,} leaves of 1 KiB", ratios, 1.5)
+
+
+def _why(samples: Samples, name: str) -> str:
+    return next((s["why"] for s in samples if s["what"] == "absent" and s["contestant"] == name), "")

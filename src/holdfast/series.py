@@ -1,0 +1,165 @@
+"""A series of snapshots of one collection: capture, stage, hand over to a writer. The store and the extensions use it.
+
+Whoever saves stands still for the copy into the arena, and for as long as every arena is in use.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from holdfast.catalog import Collection
+from holdfast.errors import CaptureError, StagingError
+from holdfast.format.prefix import Facts
+from holdfast.lock import Lock
+from holdfast.memory import Memory
+from holdfast.snapshot import Json, Snapshot
+from holdfast.staging import Arena, Arenas, Placed, Staged
+from holdfast.storage.local import LocalStorage
+from holdfast.writers import Handoff, Job, Pending, Writer, skipped
+
+_logger = logging.getLogger("holdfast")
+
+
+class Series:
+    """Takes the snapshots of one collection.
+
+    Args:
+        collection: where they go.
+        writer: commits them; its `slots`, `when_busy`, `budget_bytes` and `shares_memory` say how many may be under
+            way, what becomes of one too many, and how much memory each may take. A writer that lacks these may have as
+            many as it likes.
+        lock: the right to write to the collection's directory; a writer process shares it.
+    """
+
+    def __init__(self, collection: Collection, writer: Writer, lock: Lock | None) -> None:
+        self._collection = collection
+        self._writer = writer
+        self._lock = lock
+        self._budget_bytes: int | None = getattr(writer, "budget_bytes", None)
+        self._arenas = Arenas(
+            getattr(writer, "slots", None),
+            budget_bytes=self._budget_bytes,
+            shared=getattr(writer, "shares_memory", False),
+        )
+        self._pending: list[Pending] = []
+
+    def prepare(self, target: Any) -> None:
+        """Have memory ready for the first snapshot of `target`; it is touched in the background.
+
+        Where that cannot be, the first snapshot will say why.
+        """
+        arena = self._arenas.take(wait=False)
+        if arena is None:  # they are warm
+            return
+        try:
+            arena.prepare(self._arenas.planner.read(target))
+        except (CaptureError, StagingError) as error:
+            _logger.debug("no memory was made ready for snapshots: %s", str(error))
+        finally:
+            self._arenas.give_back(arena)
+
+    @contextmanager
+    def room(self) -> Iterator[Memory | None]:
+        """Memory to read a file through, which is warm for the first snapshot afterwards; None where there is none to
+        spare. Nothing may look into it when the block ends."""
+        arena = None if self._budget_bytes is not None else self._arenas.take(wait=False)
+        try:
+            yield None if arena is None else arena.memory
+        finally:
+            if arena is not None:
+                self._arenas.give_back(arena)
+
+    def save(
+        self,
+        target: Any,
+        new_facts: Callable[[], Facts],
+        name: str,
+        metadata: Mapping[str, Json] | None = None,
+        *,
+        must: bool = False,
+        handle: Callable[[Pending], object] = lambda pending: None,
+    ) -> Pending:
+        """Take a snapshot of `target`: its state at this moment, whatever the caller does next.
+
+        Args:
+            new_facts: gives its facts; called once it is staged.
+            name: of the file.
+            must: wait for an arena, even if the writer skips snapshots while it is busy.
+            handle: called with the Future before the writer has it, for what is to happen when it is done.
+        Returns:
+            Its Future; cancelled where the writer is busy and skips.
+        Raises:
+            CaptureError: something in `target` cannot be kept; nothing was written.
+            StagingError: there is no memory for a copy of the state.
+            Exception: what an earlier snapshot failed with, if nobody has heard of it; this one is taken all the same.
+        """
+        began = time.perf_counter()
+        arena = self._arenas.take(wait=must or getattr(self._writer, "when_busy", "wait") != "skip")
+        if arena is None:
+            return skipped(os.path.join(self._collection.storage.location, name))
+        try:
+            staged = arena.stage(self._arenas.planner.read(target))
+            facts = new_facts()
+        except BaseException:
+            self._arenas.give_back(arena)
+            raise
+        job = self._job(arena, staged, facts, metadata)
+        handle(job.pending)
+        self._pending = [*(one for one in self._pending if not one.is_finished()), job.pending]
+        try:
+            self._writer.submit(job)
+        finally:
+            job.pending.stall_s = time.perf_counter() - began
+        return job.pending
+
+    def pending(self) -> list[Pending]:
+        """Those that are not finished, or whose failure nobody may have heard of."""
+        return list(self._pending)
+
+    def _job(self, arena: Arena, staged: Staged, facts: Facts, metadata: Mapping[str, Json] | None) -> Job:
+        collection = self._collection
+        placed: list[Placed] = []
+
+        def place() -> Placed:
+            placed.append(staged.image(facts, metadata))
+            return placed[-1]
+
+        def commit() -> Snapshot:
+            return collection.commit(place(), facts)
+
+        def committed() -> Snapshot:
+            return collection.committed(facts, placed[-1].size_bytes)
+
+        can_share = arena.memory.fd >= 0 and isinstance(collection.storage, LocalStorage)
+        return Job(
+            facts.name,
+            commit,
+            handoff=partial(self._handoff, place, facts.name) if can_share else None,
+            committed=committed,
+            release=partial(self._arenas.give_back, arena),
+            after=collection.retain,
+            size_bytes=staged.data_bytes,
+        )
+
+    def _handoff(self, place: Callable[[], Placed], name: str) -> Handoff:
+        placed = place()
+        image, memory = placed.image, placed.memory
+        return Handoff(
+            directory=self._collection.storage.location,
+            name=name,
+            memory_fd=memory.fd,
+            memory_bytes=memory.size_bytes,
+            data_bytes=placed.data_bytes,
+            header_at=placed.header_at,
+            header_bytes=len(image.header),
+            checksums_at=image.checksums_at,
+            ends_at=placed.ends_at,
+            leaf_count=len(image.ends),
+            lock_fd=-1 if self._lock is None else self._lock.share(),
+        )

@@ -1,0 +1,125 @@
+"""From samples to the rows of the goals, and to the tables."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import goals
+import report
+from contestants import LIGHTNING, NONE, OURS, SHIPPED, TUNED
+
+MIB = 1 << 20
+
+
+def save(name, number, stall_s, fsynced_s, state="a", **more):
+    return {
+        "what": "save", "state": state, "contestant": name, "round": number, "stall_s": stall_s,
+        "fsynced_s": fsynced_s, "memcpy_s": 0.1, **more,
+    }  # fmt: skip
+
+
+def row(samples, start):
+    return next(one for one in goals.rows(samples) if one.what.startswith(start))  # the default writer's is the first
+
+
+def test_a_run_without_samples_measures_nothing_and_holds_nothing():
+    assert {one.verdict for one in goals.rows([])} == {"not measured"}
+
+
+def test_the_round_that_warms_up_does_not_count():
+    samples = [save(OURS, 0, 5.0, 9.0), save(OURS, 1, 0.11, 1.0), save(OURS, 2, 0.12, 1.0), save(OURS, 3, 0.10, 1.0)]
+    found = row(samples, f"stall, warm / one memcpy: {OURS}")
+    assert found.found.values == pytest.approx((1.1, 1.2, 1.0))
+    assert found.verdict == "holds"
+
+
+def test_the_time_until_acknowledged_is_held_against_copy_and_raw_write_together():
+    found = row([save(OURS, 1, 0.1, 1.2, raw_write_s=0.7)], "call until acknowledged / (one memcpy + raw O_DIRECT")
+    assert found.found.median == pytest.approx(1.5)
+    assert found.verdict == "does not hold"
+
+
+def test_peers_are_held_against_in_the_same_round():
+    samples = [save(OURS, 1, 0.1, 1.0), save(OURS, 2, 0.3, 1.0), save(SHIPPED, 1, 1.0, 2.0), save(SHIPPED, 2, 1.0, 4.0)]
+    assert row(samples, f"stall / {SHIPPED}").found.values == pytest.approx((0.1, 0.3))
+    assert row(samples, f"stall / {TUNED}").verdict == "not measured"
+
+
+def test_other_states_do_not_count_for_the_large_one():
+    assert row([save(OURS, 1, 0.1, 1.0, state="c")], "stall, warm / one memcpy").found is None
+
+
+def test_the_fastest_peer_may_be_another_in_every_round():
+    samples = [save(OURS, 1, 0.1, 1.0), save(OURS, 2, 0.1, 1.0)]
+    samples += [save("torch.save", 1, 2.0, 2.0), save("safetensors", 1, 4.0, 4.0)]
+    samples += [save("torch.save", 2, 5.0, 5.0), save("safetensors", 2, 2.5, 2.5)]
+    assert row(samples, "until fsynced / the fastest").found.values == pytest.approx((0.5, 0.4))
+
+
+def test_peak_memory_is_held_against_the_state_and_64_mib():
+    size = 1000 * MIB
+    sample = {"what": "memory", "state": "a", "contestant": OURS, "after": 1, "size_bytes": size}
+    found = row(
+        [{**sample, "peak_bytes": 1084 * MIB}], f"peak memory above the state / (1.02 x state + 64 MiB): {OURS}"
+    )
+    assert found.found.median == pytest.approx(1.0)
+    assert found.verdict == "holds"
+
+
+def test_memory_that_grows_with_the_snapshots_does_not_hold():
+    sample = {"what": "memory", "state": "bytes:1", "contestant": OURS, "size_bytes": 128 * MIB}
+    samples = [{**sample, "after": 1, "peak_bytes": 130 * MIB}, {**sample, "after": 100, "peak_bytes": 140 * MIB}]
+    found = row(samples, f"peak memory after 100 snapshots / after 1: {OURS}")
+    assert found.verdict == "does not hold"
+    assert found.note == "a state of 128 MiB"
+
+
+def test_the_training_loop_is_compared_within_each_repetition():
+    def loop(name, repetition, seconds):
+        return {"what": "loop", "contestant": name, "repetition": repetition, "seconds": seconds, "stall_s": 0.1}
+
+    samples = [loop(NONE, 0, 50.0), loop(OURS, 0, 51.0), loop(LIGHTNING, 0, 60.0), loop(NONE, 1, 100.0),
+               loop(OURS, 1, 103.0), loop(LIGHTNING, 1, 101.0)]  # fmt: skip
+    assert row(samples, "training loop, snapshot").found.values == pytest.approx((1.02, 1.03))
+    assert row(samples, "training loop / the fastest").found.values == pytest.approx((0.85, 103 / 101))
+
+
+def test_growth_takes_off_what_a_snapshot_of_nothing_costs():
+    samples = [
+        {"what": "bytes", "size_bytes": size * MIB, "stall_s": 0.0005 + cost * size}
+        for size, cost in ((16, 1e-4), (4096, 1.2e-4))
+    ]
+    assert row(samples, "growth by bytes").found.median == pytest.approx(1.2)
+
+
+def test_a_first_snapshot_without_memory_made_ready_says_why_it_is_missing():
+    found = row([{"what": "absent", "contestant": "prepare", "why": "no prepare()"}], "stall of the first snapshot")
+    assert (found.verdict, found.note) == ("not measured", "no prepare()")
+
+
+def test_the_report_names_who_is_missing_and_why():
+    samples = [save(OURS, 1, 0.1, 1.0), {"what": "absent", "contestant": SHIPPED, "why": "does not import: x"}]
+    text = report.markdown(goals.rows(samples), samples, {"processor": "p"})
+    assert f"- {SHIPPED}: does not import: x" in text
+    assert f"| {SHIPPED} | not measured, see below |" in text
+
+
+def test_every_line_of_a_table_has_as_many_cells():
+    samples = [save(OURS, 1, 0.1, 1.0, raw_write_s=0.5), {"what": "absent", "contestant": SHIPPED, "why": "x"},
+               {"what": "moment", "contestant": OURS, "kept": True}]  # fmt: skip
+    text = report.markdown(goals.rows(samples), samples, {})
+    widths = [line.count("|") for line in text.splitlines() if line.startswith("|")]
+    assert set(widths) == {8, 10}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (1234.5, "1,234"), (12.345, "12.35"), (0.98765, "0.988"), (0.000712, "0.001")]
+)
+def test_numbers_have_no_exponent(value, text):
+    assert report.number(value) == text
+
+
+def test_figures_are_made_without_a_peer():
+    assert not {"torchsnapshot", "lightning", "orbax", "pytorch_pfn_extras"} & set(sys.modules)

@@ -1,0 +1,78 @@
+"""Bytes moved by address, and private copies of leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from holdfast.state import arrays, moving
+from holdfast.state.moving import ALIGNMENT, ALONE_BYTES, PIECE_BYTES, SMALL_BYTES
+from holdfast.state.tree import Leaf
+
+SIZES = [0, 1, 63, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, PIECE_BYTES, 2 * PIECE_BYTES + 5]
+
+
+def row(size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+
+
+def leaf_of(array: np.ndarray | torch.Tensor) -> Leaf:
+    framework = arrays.framework_of(array)
+    return Leaf("it", arrays.dtype_of(array, framework), tuple(array.shape), array.nbytes, array)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_byte_is_moved_and_no_other_is_touched(count):
+    sizes = SIZES * count
+    sources = [row(size, number) for number, size in enumerate(sizes)]
+    targets = [np.full(size + 2, 7, np.uint8) for size in sizes]
+    moving.move([one.ctypes.data + 1 for one in targets], [one.ctypes.data for one in sources], sizes)
+    for source, target in zip(sources, targets, strict=True):
+        assert np.array_equal(target[1:-1], source)
+        assert target[0] == target[-1] == 7
+
+
+def test_nothing_to_move_is_nothing():
+    moving.move([], [], [])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(10.0),
+        np.arange(400_000.0).reshape(400, 1000).T,
+        torch.arange(100_000.0),
+        torch.arange(100_000.0).reshape(100, 1000).T,
+        torch.ones(3, dtype=torch.complex64).conj(),
+        np.empty((0, 3)),
+        np.float32(3) * np.ones(()),
+    ],
+    ids=["small", "transposed", "tensor", "transposed tensor", "conjugated", "empty", "scalar"],
+)
+def test_a_copy_has_the_bytes_of_its_leaf_and_is_private_and_writable(array):
+    leaf = leaf_of(array)
+    copy = moving.copies([leaf])[leaf]
+    assert (copy.dtype, copy.shape) == (np.uint8, (leaf.nbytes,))
+    assert copy.tobytes() == arrays.bytes_of(leaf).tobytes()
+    assert copy.flags.writeable
+    assert not np.shares_memory(copy, arrays.bytes_of(leaf))
+
+
+def test_a_leaf_that_is_asked_for_twice_has_one_copy():
+    leaf = leaf_of(np.arange(4.0))
+    assert len(moving.copies([leaf, leaf])) == 1
+
+
+def test_large_copies_stand_in_common_memory_each_aligned_and_apart_from_the_others():
+    leaves = [leaf_of(row(ALONE_BYTES + number, number)) for number in range(5)]
+    made = moving.copies(leaves)
+    assert all(copy.ctypes.data % ALIGNMENT == 0 for copy in made.values())
+    for number, leaf in enumerate(leaves):
+        made[leaf][:] = number
+    assert [set(made[leaf]) for leaf in leaves] == [{number} for number in range(5)]
+
+
+def test_a_small_copy_keeps_no_other_alive():
+    small, large = leaf_of(row(10)), leaf_of(row(1 << 20))
+    assert moving.copies([small, large])[small].base is None
