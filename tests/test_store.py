@@ -17,6 +17,7 @@ from holdfast import keep, lock
 from holdfast.errors import NotFoundError
 from holdfast.snapshot import Snapshot
 from holdfast.store import SnapshotStore
+from holdfast.writers import ThreadWriter
 from snapshots import damage, written
 
 
@@ -333,3 +334,9 @@ def test_a_snapshot_with_a_metric_that_is_not_a_number_is_equal_to_itself(tmp_pa
         assert snapshot == store.at(1)
         assert store.plan().keep[snapshot] == ("the newest",)
         assert snapshot != store.save(1, {"a": 1}).result()
+
+
+def test_a_writer_with_a_savefun_of_its_own_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"this ThreadWriter has a savefun, .* which would never be called"):
+        SnapshotStore(tmp_path, writer=ThreadWriter(savefun=print))
+    assert os.listdir(tmp_path) == []

@@ -6,11 +6,13 @@ import errno
 import logging
 import os
 import shutil
+from contextlib import suppress
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
+from faults.writing import IN_THIS_PROCESS, name_of
 from holdfast import catalog, files, keep
 from holdfast.errors import CommitError, NotFoundError
 from holdfast.store import SnapshotStore
@@ -353,3 +355,19 @@ def test_removing_is_worth_no_line_in_the_log(location, caplog, writing):
         store.wait()
         assert steps(store) == [2]
     assert [record.message for record in caplog.records] == ["a copy of the state takes 0.0 MiB of memory"]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("writing", IN_THIS_PROCESS, ids=name_of, indirect=True)
+def test_an_interrupt_while_an_old_one_is_removed_leaves_nobody_waiting_and_the_snapshot_stands(location, writing):
+    def unlink(real, path):
+        raise KeyboardInterrupt
+
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
+        with writing.here.instead_of("unlink", unlink), suppress(KeyboardInterrupt):
+            finished(store.save(2, state()))
+        store.wait()
+        assert steps(store) == [1, 2]
+        saved(store, 3, state())
+        assert steps(store) == [3]

@@ -130,7 +130,7 @@ def restore_through(
     with collector_paused(), opened(source, whole=verify, room=room) as file, _naming(file.where):
         tree = _part(file.tree(), subtree)
         if verify:
-            file.verify(tree.leaves())
+            file.verify(tree.leaves() if subtree else None)
         restored = restore_tree(tree, target, strict=strict, casting=casting)
         return restored
 
@@ -167,7 +167,7 @@ def load(
     with opened(source, writable=framework == "torch") as file, _naming(file.where):
         tree = _part(file.tree(), subtree)
         if verify:
-            file.verify(tree.leaves())
+            file.verify(tree.leaves() if subtree else None)
         return load_tree(tree, framework=framework, device=device)
 
 

@@ -380,6 +380,11 @@ def _checked_writer(writer: Writer | None) -> Writer:
     for method in ("submit", "close"):
         if not callable(getattr(writer, method, None)):
             raise TypeError(f"writer must have {method}(), see holdfast.writers.Writer; {writer!r} has not")
+    if not getattr(writer, "takes_jobs", True):
+        raise TypeError(
+            f"a store writes snapshot files, and this {type(writer).__name__} has a savefun, or a method of Chainer's, "
+            "of its own, which would never be called; give it to extensions.snapshot_object, or make one without"
+        )
     return writer
 
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,13 @@ class HelperFaults:
         """Let it wait right before its n-th call of `name` until the function is called, which waits for it, too."""
         fifo = self._folder / "held"
         os.mkfifo(fifo)
-        with self._hit("hold", name, 0, nth, lasting=False):
-            yield lambda: os.close(os.open(fifo, os.O_WRONLY))
-        fifo.unlink()
+        try:
+            with self._hit("hold", name, 0, nth, lasting=False):
+                yield lambda: os.close(os.open(fifo, os.O_WRONLY))
+        finally:
+            with suppress(OSError):  # nobody waits there, unless the test has failed
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+            fifo.unlink()
 
     @contextmanager
     def error_at(self, name: str, number: int, nth: int = 1, *, lasting: bool = False) -> Iterator[None]:

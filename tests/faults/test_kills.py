@@ -21,15 +21,7 @@ from faults.writing import name_of
 from holdfast import lock
 from holdfast.writers import ProcessQueueWriter, ProcessWriter, SimpleWriter, ThreadQueueWriter, ThreadWriter
 
-KILLS = {SimpleWriter: 200, ThreadWriter: 40, ThreadQueueWriter: 40, ProcessWriter: 30, ProcessQueueWriter: 30}
-WINDOW_S = {
-    SimpleWriter: 0.03,
-    ThreadWriter: 0.06,
-    ThreadQueueWriter: 0.06,
-    ProcessWriter: 0.5,
-    ProcessQueueWriter: 0.5,
-}
-"""From the first iteration on: a writer process takes a moment to start."""
+KILLS = {SimpleWriter: 200, ThreadWriter: 20, ThreadQueueWriter: 20, ProcessWriter: 20, ProcessQueueWriter: 20}
 STEP = 5  # iterations to a snapshot
 
 PROGRAM = """
@@ -94,7 +86,9 @@ def kill_again_and_again(out: Path, kind: Callable[..., Any], kills: int, seed: 
             assert lines[1], process.communicate()[1]
             assert int(lines[1]) - 1 == newest, "resumed from something else than the newest snapshot"
             # a moment within the next snapshots, at whatever system call it finds the run in
-            select.select([], [], [], chance.uniform(0, WINDOW_S[kind]))
+            for _ in range(chance.randrange(3 * STEP)):
+                assert process.stdout.readline(), process.communicate()[1]
+            select.select([], [], [], chance.uniform(0, 0.03))
             process.kill()
             process.communicate()
         found = check(out)
@@ -119,7 +113,7 @@ def test_kills_at_random_moments_leave_no_torn_file_and_every_resume_works(tmp_p
     with ThreadPoolExecutor(len(folders)) as pool:
         newest = list(pool.map(kill_again_and_again, folders, [kind] * 2, [KILLS[kind] // 2] * 2, [1, 2]))
     for number, folder in enumerate(folders):
-        until, calm = newest[number] + 7, tmp_path / f"calm_{number}"
+        until, calm = newest[number] + 2 * STEP + 2, tmp_path / f"calm_{number}"
         run_to_the_end(folder, until, name)
         run_to_the_end(calm, until, "SimpleWriter")
         assert sorted(os.listdir(folder)) == sorted(os.listdir(calm)), "a temporary file was left"

@@ -94,6 +94,12 @@ def test_one_that_does_not_fit_is_named_and_nothing_changes(odd, said, maker):
 
 
 @pytest.mark.parametrize("maker", ["numpy", "torch"])
+@pytest.mark.parametrize("odd", [np.zeros((2, 3)), np.zeros((2, 3), np.int32), np.zeros((3, 2), np.float32)])
+def test_one_of_the_snapshot_that_is_unlike_the_others_is_named(maker, odd):
+    refused({**many(maker, 1), "a/7": odd}, many(maker, 1000), r"'a~17' is .* in the snapshot but F32 \(2, 3\)")
+
+
+@pytest.mark.parametrize("maker", ["numpy", "torch"])
 def test_two_that_share_memory_where_the_snapshot_has_two_values_are_refused(maker):
     target = many(maker, 1000)
     target["a/7"] = target["a/8"]

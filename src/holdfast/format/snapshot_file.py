@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
 
+import numpy as np
+
 from holdfast.errors import UnknownFormatError
 from holdfast.format.checking import Sum
 from holdfast.format.entries import Rows, as_json, find_rows, leaves_of
@@ -169,5 +171,5 @@ def _logical(name: str, dtype: str, shape: tuple[int, ...], wanted: Json) -> tup
 def _digests(text: str, count: int) -> list[bytes]:
     if len(text) != 32 * count or not _HEX.fullmatch(text):
         raise ValueError(f"the checksums are not 32 hex digits for each of {count} leaves")
-    whole = bytes.fromhex(text)
-    return [whole[i : i + 16] for i in range(0, len(whole), 16)]
+    found: list[bytes] = np.frombuffer(bytes.fromhex(text), "V16").tolist()
+    return found

@@ -161,6 +161,8 @@ def children_for(node: Branch, keys: tuple[Key, ...], kind: str) -> tuple[dict[K
         found = {key: child for key in keys if (child := children.get(key)) is not None}
         rest = children.rest(found)
         return found, dict(zip(rest.keys, rest.children, strict=True))
+    if node.keys == keys:
+        return dict(zip(keys, node.children, strict=True)), {}
     known, kinds = node.keys, {kind, node.kind}
     if kinds & _TUPLES and kinds <= _SEQUENCES | _TUPLES and len(known) == len(keys) > 0:
         known = keys if type(known[0]) is not type(keys[0]) else known

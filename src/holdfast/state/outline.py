@@ -43,9 +43,10 @@ _Place = Union[str, _Spot]  # "array", "value", or how a packed leaf is packed: 
 
 
 def outline_of(tree: StateTree) -> Outline | None:
-    """The outline of a captured tree; None where it holds what must be looked at anew each time: overlapping arrays."""
+    """The outline of a captured tree; None where it holds what must be looked at anew each time: overlapping
+    arrays, or arrays of two frameworks over one memory."""
     nodes = [node for node in tree.holders() if isinstance(node, Array)]
-    if any(node.view is not None for node in nodes):
+    if any(node.view is not None or arrays.framework_of(node.leaf.source) != node.framework for node in nodes):
         return None
     reserved = None if tree.reserved is None else _spot(tree.reserved)
     return Outline(_place(tree.root), reserved, nodes)

@@ -67,7 +67,7 @@ def usual_writes(nodes: Sequence[Node], targets: Sequence[Any], path: str, keys:
         found = set(map(_LOOK_AT_TENSOR, targets))
         _, *others = found.pop()
         usual = others == [torch.strided, True, False] and all(map(tensor.is_contiguous, targets))
-        questions = (tensor.is_conj, tensor.is_neg, tensor.is_inference)
+        questions = (tensor.is_neg, tensor.is_inference, *([tensor.is_conj] if targets[0].is_complex() else ()))
         usual = usual and not any(any(map(asked, targets)) for asked in questions)
         addresses = list(map(tensor.data_ptr, targets)) if usual else []
     else:

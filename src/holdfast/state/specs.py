@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from operator import attrgetter
+from operator import attrgetter, eq
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Specs:
         ]
         self._kept = list(first.values())  # the positions of those with a leaf of their own
         self._sizes = np.array([leaf.nbytes for leaf in first], np.int64)
+        self._apart: list[int] = []  # where arrays lay that shared no memory
         self._groups = [
             kind(members)
             for kind in (_Numpy, _Torch, _Jax)
@@ -61,7 +62,9 @@ class Specs:
             found.arrays = [found.arrays[at] for at in self._kept]
             addresses = [addresses[at] for at in self._kept]
         found.addresses = addresses
-        _check_apart(found.arrays, addresses, self._sizes)
+        if addresses != self._apart:
+            _check_apart(found.arrays, addresses, self._sizes)
+            self._apart = addresses if all(addresses) else []
 
 
 def _is_one(array: Any, other: Any, address: int, other_address: int) -> bool:
@@ -125,7 +128,7 @@ class _Group:
         mine = found if whole else [found[position] for position in self._positions]
         try:
             self.check_kinds(mine)
-            if list(map(_SHAPE, mine)) != self._shapes or self.dtypes(mine) != self._dtypes:
+            if not all(map(eq, map(_SHAPE, mine), self._shapes)) or self.dtypes(mine) != self._dtypes:
                 raise Changed
             own = self.addresses(mine)
         except (CaptureError, RuntimeError, NotImplementedError):  # torch's, of what has no plain memory
@@ -154,6 +157,10 @@ class _Numpy(_Group):
 class _Torch(_Group):
     framework = "torch"
 
+    def __init__(self, members: list[tuple[int, Array]]) -> None:
+        super().__init__(members)
+        self._complex = any(dtype.is_complex for dtype in set(self._dtypes))  # only these can be conjugated
+
     def check_kinds(self, mine: list[Any]) -> None:
         torch = sys.modules["torch"]
         if not {torch.Tensor, torch.nn.Parameter}.issuperset(map(type, mine)):
@@ -162,7 +169,7 @@ class _Torch(_Group):
     def addresses(self, mine: list[Any]) -> list[int]:
         tensor = sys.modules["torch"].Tensor
         whole = all(map(_IS_CPU, mine)) and all(map(tensor.is_contiguous, mine))
-        if whole and not any(map(tensor.is_neg, mine)) and not any(map(tensor.is_conj, mine)):
+        if whole and not any(map(tensor.is_neg, mine)) and not (self._complex and any(map(tensor.is_conj, mine))):
             return list(map(tensor.data_ptr, mine))
         for one in mine:
             arrays.check(one, "torch")

@@ -82,6 +82,8 @@ def prepare(writes: list[Write], misfits: Misfits) -> None:
     """Make what is new, and find the writes that go to the same memory; note whatever cannot be, and change nothing."""
     made: dict[object, Any] = {}  # tied in the target as in the snapshot
     for write in writes:
+        if write.source:
+            continue
         if write.framework == "jax":
             if not write.held:
                 place = (id(write.target), write.node.leaf, write.node.view)

@@ -275,9 +275,9 @@ def _files(
 ) -> tuple[Files, Any]:
     """How this extension's files are found again and read, and the writer that makes them."""
     given = savefun if writer is None else getattr(writer, "savefun", None)
-    takes_jobs = writer is None or hasattr(writer, "submit")
-    if given is files.save:
-        given = None
+    takes_jobs = writer is None or bool(getattr(writer, "takes_jobs", hasattr(writer, "submit")))
+    if given is files.save and (writer is None or hasattr(writer, "submit")):
+        given, takes_jobs = None, True  # what a writer does anyway
     if takes_jobs and given is None and names.suffix != ".npz":
         if loadfun is not None:
             raise ValueError(f"{function}: loadfun is for files that a savefun wrote, and holdfast reads its own")
