@@ -12,7 +12,6 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from faults.writing import IN_THIS_PROCESS, name_of
 from holdfast import catalog, files, keep
 from holdfast.errors import CommitError, NotFoundError
 from holdfast.store import SnapshotStore
@@ -358,7 +357,6 @@ def test_removing_is_worth_no_line_in_the_log(location, caplog, writing):
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("writing", IN_THIS_PROCESS, ids=name_of, indirect=True)
 def test_an_interrupt_while_an_old_one_is_removed_leaves_nobody_waiting_and_the_snapshot_stands(location, writing):
     def unlink(real, path):
         raise KeyboardInterrupt

@@ -197,7 +197,10 @@ class _Helper:
                 continue
             job = self._jobs.pop(answer["id"], None)
             if job is not None:
-                _settle(job, answer)
+                try:
+                    _settle(job, answer)
+                except BaseException as error:  # noqa: BLE001  such as a sys.exit() of a hook's: the snapshot is there
+                    _logger.warning("%s: %r after it was written", job.name, error)
             del job
         how = self.death()
         with self._guard:
