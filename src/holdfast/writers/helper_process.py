@@ -153,7 +153,7 @@ def _file_writer() -> Write:
     from holdfast.storage.local import LocalStorage
 
     storages: dict[str, LocalStorage] = {}
-    mapped: dict[int, memoryview] = {}  # by the inode: mapping it anew costs a tenth of the writing
+    mapped: dict[int, memoryview] = {}  # by the inode: a new mapping has to find every page again
 
     def write(order: dict[str, Any], fds: Sequence[int]) -> None:
         directory = order["directory"]
