@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 BENCH := .venv-bench
+BUILD := pyproject.toml hatch_build.py src/holdfast/state/memcopy.c
 
 .PHONY: demo test lint bench clean
 
@@ -42,7 +43,7 @@ $(VENV)/python $(BENCH)/python:
 	@$(PYTHON) -m venv --clear $(@D)
 	@touch $@
 
-$(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
+$(VENV)/core: $(VENV)/python $(BUILD) constraints.txt
 	@echo "installing holdfast"
 	@$(INSTALL) --editable .
 	@touch $@
@@ -58,7 +59,7 @@ $(VENV)/suite: $(VENV)/core
 	@touch $@
 
 # The peers depend on much that the suite must not see: an environment of their own, with their pins.
-$(BENCH)/peers: $(BENCH)/python pyproject.toml constraints.txt benchmarks/constraints.txt
+$(BENCH)/peers: $(BENCH)/python $(BUILD) constraints.txt benchmarks/constraints.txt
 	@echo "installing the libraries that holdfast is measured against (torch, jax and more)"
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --constraint benchmarks/constraints.txt --editable ".[bench]"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from holdfast.state import arrays
-from holdfast.state.copying import PIECE_BYTES, SMALL_BYTES, Copier
+from holdfast.state.copying import Copier
+from holdfast.state.moving import PIECE_BYTES, SMALL_BYTES
 
 
 def copied(found: list[Any], gap: int = 64) -> list[bytes]:

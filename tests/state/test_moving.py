@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.state import arrays, moving
+from holdfast.state import arrays, memcopy, moving
 from holdfast.state.moving import ALIGNMENT, ALONE_BYTES, PIECE_BYTES, SMALL_BYTES
 from holdfast.state.tree import Leaf
 
@@ -23,7 +23,9 @@ def leaf_of(array: np.ndarray | torch.Tensor) -> Leaf:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_every_byte_is_moved_and_no_other_is_touched(count):
+@pytest.mark.parametrize("kernel", [memcopy.KERNEL, memcopy.plain()], ids=["as installed", "plain"])
+def test_every_byte_is_moved_and_no_other_is_touched(count, kernel, monkeypatch):
+    monkeypatch.setattr(memcopy, "KERNEL", kernel)
     sizes = SIZES * count
     sources = [row(size, number) for number, size in enumerate(sizes)]
     targets = [np.full(size + 2, 7, np.uint8) for size in sizes]
@@ -35,6 +37,16 @@ def test_every_byte_is_moved_and_no_other_is_touched(count):
 
 def test_nothing_to_move_is_nothing():
     moving.move([], [], [])
+
+
+def test_what_stands_beside_is_done_too_and_a_source_too_few_is_refused():
+    source, target, done = row(10), np.zeros(10, np.uint8), []
+    mover = moving.Mover([target.ctypes.data], [10])
+    mover.move([source.ctypes.data], [lambda: done.append(1)])
+    assert done == [1]
+    assert np.array_equal(target, source)
+    with pytest.raises(ValueError, match="1 sources are needed, not 0"):
+        mover.move([])
 
 
 @pytest.mark.parametrize(

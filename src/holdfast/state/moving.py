@@ -3,18 +3,16 @@ small."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 
 import numpy as np
 
 from holdfast import crew
 from holdfast.memory import Memory
-from holdfast.state import arrays
+from holdfast.state import arrays, memcopy
 from holdfast.state.arrays import Bytes
 from holdfast.state.tree import Leaf
 
@@ -24,40 +22,51 @@ ALIGNMENT = 64  # bytes, of an array within common memory: as frameworks align t
 ALONE_BYTES = 64 << 10  # a smaller copy has memory of its own: one that is kept must not keep all others
 
 
-def _memmove(library: type[ctypes.CDLL]) -> Callable[[int, int, int], object]:
-    function = library("msvcrt" if sys.platform == "win32" else None).memmove
-    function.argtypes, function.restype = [ctypes.c_size_t] * 3, None
-    return function
-
-
-_in_threads = _memmove(ctypes.CDLL)
-_alone = _memmove(ctypes.PyDLL)  # keeps the interpreter's lock, which another thread may be slow to give back
-
-
-def move(targets: list[int], sources: list[int], sizes: list[int]) -> None:
-    """C's memmove for each target, source and size; all of them are done on return, and in any order.
+class Mover:
+    """Moves bytes to places that stay the same.
 
     Args:
-        targets, sources: addresses, which the caller keeps alive.
-        sizes: bytes.
+        targets: addresses, which the caller keeps alive.
+        sizes: bytes, one a target.
     """
-    small = [size < SMALL_BYTES for size in sizes]
-    if all(small):
-        _each(targets, sources, sizes)
-        return
-    _each(compress(targets, small), compress(sources, small), compress(sizes, small))
-    crew.run(_pieces(targets, sources, sizes))
 
+    def __init__(self, targets: Sequence[int], sizes: Sequence[int]) -> None:
+        self._small = [size < SMALL_BYTES for size in sizes]
+        self._targets = array("Q", compress(targets, self._small))
+        self._sizes = array("Q", compress(sizes, self._small))
+        self._large = [
+            (number, target, size)
+            for number, (target, size) in enumerate(zip(targets, sizes, strict=True))
+            if size >= SMALL_BYTES
+        ]
 
-def _each(targets: Iterable[int], sources: Iterable[int], sizes: Iterable[int]) -> None:
-    deque(map(_alone, targets, sources, sizes), maxlen=0)  # without a step of the interpreter in between
+    def move(self, sources: Sequence[int], beside: Sequence[crew.Task] = ()) -> None:
+        """Copy to every target; all is done on return, in any order.
 
+        Args:
+            sources: addresses, one a target, of memory that overlaps no target.
+            beside: what else is to be done meanwhile.
+        """
+        if len(sources) != len(self._small):
+            raise ValueError(f"{len(self._small)} sources are needed, not {len(sources)}")
+        if self._targets:
+            memcopy.KERNEL.each(self._targets, compress(sources, self._small), self._sizes)
+        if self._large or beside:
+            crew.run(chain(beside, self._pieces(sources)))
 
-def _pieces(targets: list[int], sources: list[int], sizes: list[int]) -> Iterator[Callable[[], object]]:
-    for target, source, size in zip(targets, sources, sizes, strict=True):
-        if size >= SMALL_BYTES:
+    def _pieces(self, sources: Sequence[int]) -> Iterator[crew.Task]:
+        copy = memcopy.KERNEL.large
+        for number, target, size in self._large:
+            source = sources[number]
             for at in range(0, size, PIECE_BYTES):
-                yield partial(_in_threads, target + at, source + at, min(PIECE_BYTES, size - at))
+                yield partial(copy, target + at, source + at, min(PIECE_BYTES, size - at))
+
+
+def move(
+    targets: Sequence[int], sources: Sequence[int], sizes: Sequence[int], beside: Sequence[crew.Task] = ()
+) -> None:
+    """Move bytes once; see Mover."""
+    Mover(targets, sizes).move(sources, beside)
 
 
 def copies(leaves: Iterable[Leaf]) -> dict[Leaf, Bytes]:
