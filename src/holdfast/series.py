@@ -42,6 +42,7 @@ class Series:
         self._writer = writer
         self._lock = lock
         self._budget_bytes: int | None = getattr(writer, "budget_bytes", None)
+        self._skips = getattr(writer, "when_busy", "wait") == "skip"
         self._arenas = Arenas(
             getattr(writer, "slots", None),
             budget_bytes=self._budget_bytes,
@@ -100,7 +101,7 @@ class Series:
             Exception: what an earlier snapshot failed with, if nobody has heard of it; this one is taken all the same.
         """
         began = time.perf_counter()
-        arena = self._arenas.take(wait=must or getattr(self._writer, "when_busy", "wait") != "skip")
+        arena = self._arenas.take(wait=must or not self._skips)
         if arena is None:
             return skipped(os.path.join(self._collection.storage.location, name))
         try:

@@ -154,8 +154,8 @@ class SnapshotStore:
         collection = self._writing()
         step = _checked_step(step)
         name = self._filename.format(step=step)
-        measured = _checked_metrics(metrics or {})
-        checked = header.check_metadata({} if metadata is None else metadata)
+        measured = _checked_metrics(metrics) if metrics else {}
+        checked = {} if metadata is None else header.check_metadata(metadata)
 
         def handle(pending: Pending) -> None:
             if self._on_failure == "warn":

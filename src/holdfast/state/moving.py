@@ -49,7 +49,9 @@ class Mover:
         """
         if len(sources) != len(self._small):
             raise ValueError(f"{len(self._small)} sources are needed, not {len(sources)}")
-        if self._targets:
+        if not self._large:
+            memcopy.KERNEL.each(self._targets, sources, self._sizes)
+        elif self._targets:
             memcopy.KERNEL.each(self._targets, compress(sources, self._small), self._sizes)
         if self._large or beside:
             crew.run(chain(beside, self._pieces(sources)))

@@ -7,7 +7,7 @@ longer than copying them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter, eq
 from typing import Any
 
@@ -128,16 +128,22 @@ class _Group:
         mine = found if whole else [found[position] for position in self._positions]
         try:
             self.check_kinds(mine)
-            if not all(map(eq, map(_SHAPE, mine), self._shapes)) or self.dtypes(mine) != self._dtypes:
+            if not all(map(eq, self.shapes(mine), self._shapes)) or self.dtypes(mine) != self._dtypes:
                 raise Changed
             own = self.addresses(mine)
         except (CaptureError, RuntimeError, NotImplementedError):  # torch's, of what has no plain memory
             raise Changed from None
+        if whole:
+            addresses[:] = own
+            return
         for position, address in zip(self._positions, own, strict=True):
             addresses[position] = address
 
     def check_kinds(self, mine: list[Any]) -> None:
         raise NotImplementedError
+
+    def shapes(self, mine: list[Any]) -> Iterable[Any]:
+        return map(_SHAPE, mine)
 
     def dtypes(self, mine: list[Any]) -> list[Any]:
         return list(map(_DTYPE, mine))
@@ -165,6 +171,9 @@ class _Torch(_Group):
         torch = sys.modules["torch"]
         if not {torch.Tensor, torch.nn.Parameter}.issuperset(map(type, mine)):
             raise Changed
+
+    def shapes(self, mine: list[Any]) -> Iterable[Any]:
+        return map(sys.modules["torch"].Tensor.size, mine)  # takes two thirds of the time of .shape
 
     def addresses(self, mine: list[Any]) -> list[int]:
         tensor = sys.modules["torch"].Tensor
