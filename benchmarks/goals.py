@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from contestants import LIGHTNING, NONE, OURS, PEERS, SHIPPED, TORCHSNAPSHOT, TUNED, WRITERS
+from contestants import COPYING, LIGHTNING, NONE, OURS, PEERS, SHIPPED, TORCHSNAPSHOT, TUNED, WRITERS
 from ratios import Row, Spread, fastest, flatness, paired, spread
 
 Sample = dict[str, Any]
@@ -101,11 +101,12 @@ def _memory(samples: Samples) -> Iterator[Row]:
 
 def _loop(samples: Samples) -> Iterator[Row]:
     def seconds(name: str) -> dict[int, float]:
-        return {s["repetition"]: s["seconds"] for s in chosen(samples, "loop", contestant=name)}
+        return {s["slice"]: s["seconds"] for s in chosen(samples, "loop", contestant=name)}
 
-    ours, peers = seconds(OURS), [seconds(peer) for peer in PEERS]
+    ours = seconds(OURS)
     yield Row("training loop, snapshot every 20 steps / no snapshots", paired(ours, seconds(NONE)), 1.05)
-    yield Row("training loop / the fastest peer's", paired(ours, fastest(peers)), 1.0)
+    for peer in COPYING:
+        yield Row(f"training loop / the same with {peer}", paired(ours, seconds(peer)), 1.0)
 
 
 def _growth(samples: Samples) -> Iterator[Row]:

@@ -1,8 +1,9 @@
 """A training loop with snapshots beneath it: GPT-2 small, batch 1 x 128 tokens, AdamW, on the CPU.
 
 A run has 60 steps and a snapshot every 20, taken at the start of steps 1, 21 and 41, so that each has 20 steps to be
-written beneath. The clock ends when the last snapshot, too, is fsynced. Runs without snapshots and with those of each
-contestant take turns in one process.
+written beneath. It is measured in slices of 20 steps, whose clock ends when their snapshot, too, is fsynced: slices
+without snapshots and with those of each contestant take turns in one process, in a new random order each time, since a
+processor's speed changes more from minute to minute than snapshots slow a loop down.
 """
 
 from __future__ import annotations
@@ -43,23 +44,22 @@ def run(args: dict[str, Any], emit: Emit) -> None:
             contestant.save(state, path)()
             remove(path)
     train(state, 3, args["tokens"])
-    for repetition in range(args["repetitions"]):
+    for number in range(args["repetitions"] * args["steps"] // args["every"]):
         for name in chance.sample(sorted(there), len(there)):
             emit({"what": "begin", "contestant": name, "state": "loop"})
             gc.collect()
             yardsticks.settle(folder)
-            loop = Loop(there[name], state, folder, 1 + 1000 * repetition)
+            loop = Loop(there[name], state, folder, 1 + number)
             began = time.perf_counter()
-            for _ in range(args["steps"] // args["every"]):
-                loop.snapshot()
-                train(state, args["every"], args["tokens"])
+            loop.snapshot()
+            train(state, args["every"], args["tokens"])
             steps_s = time.perf_counter() - began
             loop.wait()
             seconds = time.perf_counter() - began
-            emit({"what": "loop", "contestant": name, "repetition": repetition, "seconds": seconds, "steps_s": steps_s,
+            emit({"what": "loop", "contestant": name, "slice": number, "seconds": seconds, "steps_s": steps_s,
                   "stall_s": loop.stall_s})  # fmt: skip
-            for path in loop.paths:
-                remove(path)
+            if loop.path is not None:
+                remove(loop.path)
 
 
 def train(state: State, steps: int, tokens: int) -> None:
@@ -74,24 +74,22 @@ def train(state: State, steps: int, tokens: int) -> None:
 
 
 class Loop:
-    """The snapshots of one run. What a contestant does not fsync itself is fsynced beneath the loop, too."""
+    """The snapshot of one slice. What a contestant does not fsync itself is fsynced beneath the loop, too."""
 
     def __init__(self, contestant: Contestant | None, state: State, folder: Path, step: int) -> None:
         self._contestant, self._state, self._folder, self._step = contestant, state, folder, step
         self._syncing: threading.Thread | None = None
-        self.paths: list[Path] = []
+        self.path: Path | None = None
         self.stall_s = 0.0
 
     def snapshot(self) -> None:
-        """One, after the one before is done."""
+        """Take it."""
         if self._contestant is None:
             return
         began = time.perf_counter()
-        self.wait()
-        self._step += 1
         path = contestants.path_for(self._contestant, self._folder, self._step)
         finish = self._contestant.save(self._state, path)
-        self.paths.append(path)
+        self.path = path
         durable = self._contestant.durable
 
         def end() -> None:
@@ -101,10 +99,10 @@ class Loop:
 
         self._syncing = threading.Thread(target=end)
         self._syncing.start()
-        self.stall_s += time.perf_counter() - began
+        self.stall_s = time.perf_counter() - began
 
     def wait(self) -> None:
-        """Until the last one is fsynced."""
+        """Until it is fsynced."""
         if self._syncing is not None:
             self._syncing.join()
             self._syncing = None

@@ -84,17 +84,17 @@ def state_table(samples: Samples, state: str) -> list[str]:
 
 
 def loop_table(samples: Samples) -> list[str]:
-    """A line a contestant: seconds of the run, beside those without snapshots of the same repetition."""
-    base = {s["repetition"]: s["seconds"] for s in chosen(samples, "loop", contestant=NONE)}
+    """A line a contestant: seconds of 20 steps and their snapshot, beside those without one of the same slice."""
+    base = {s["slice"]: s["seconds"] for s in chosen(samples, "loop", contestant=NONE)}
     lines = []
     for name in (NONE, *ALL):
         found = list(chosen(samples, "loop", contestant=name))
         if found:
-            ratios = [s["seconds"] / base[s["repetition"]] for s in found if s["repetition"] in base]
+            ratios = [s["seconds"] / base[s["slice"]] for s in found if s["slice"] in base]
             lines.append([
                 name, mid(s["seconds"] for s in found), mid(ratios), mid(s["stall_s"] for s in found), str(len(found))
             ])  # fmt: skip
-    return table(["", "run s", "/ no snapshots", "stalls of a run s", "n"], lines, left=(0,))
+    return table(["", "20 steps s", "/ no snapshots", "stall s", "n"], lines, left=(0,))
 
 
 def absences(samples: Samples) -> dict[str, str]:

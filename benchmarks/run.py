@@ -173,7 +173,7 @@ def carry_out(cell: Cell, directory: Path) -> Samples:
 
 def kept_enough(samples: Samples) -> bool:
     """Whether what a broken cell has measured is worth more than a second try."""
-    return any(one.get("round", 0) >= 3 or one.get("repetition", 0) >= 1 for one in samples)
+    return any(one.get("round", 0) >= 3 or one.get("slice", 0) >= 3 for one in samples)
 
 
 def run_once(cell: Cell, directory: Path) -> tuple[Samples, str]:
