@@ -30,6 +30,7 @@ LAYERS = (
     ("serializers",),  # Chainer's npz
     ("writers",),  # when, and in which thread, a staged snapshot is committed
     ("series",),  # capture, stage, hand over
+    ("arguments",),  # what a store is given
     ("store",),  # the snapshots of one run
     ("run",),  # a loop written by hand
     ("iterators",),  # batches, with their exact place

@@ -103,25 +103,20 @@ def restore(
         NotFoundError: there is no such `subtree`.
         FileNotFoundError: there is no such file, or it is not the one that the Snapshot tells of any more.
     """
-    return restore_through(None, source, target, subtree=subtree, strict=strict, casting=casting, verify=verify)
+    return _restore(source, target, subtree, strict, casting, verify, None)
 
 
-def restore_through(
-    room: Memory | None,
-    source: Any,
-    target: T,
-    *,
-    subtree: str = "",
-    strict: bool = True,
-    casting: str = "no",
-    verify: bool = True,
-) -> T:
-    """The same, with memory to read through where the file must come from the disk.
+def restore_through(room: Memory | None, source: Path, target: T, *, strict: bool = True) -> T:
+    """As restore, with memory to read through where the file must come from the disk.
 
     Args:
         room: grows where it is too small, and is touched as far as the file reaches; None: some is taken, and given
             back. Where the file is in the page cache, it is left alone.
     """
+    return _restore(source, target, "", strict, "no", True, room)
+
+
+def _restore(source: Any, target: T, subtree: str, strict: bool, casting: str, verify: bool, room: Memory | None) -> T:
     restored: T
     if not isinstance(source, str | bytes | os.PathLike):
         tree = _part(_captured(source), subtree)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import operator
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -17,6 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+from holdfast import arguments
 from holdfast.catalog import Collection
 from holdfast.catalog.templates import check_step_template
 from holdfast.errors import StoreLockedError
@@ -30,7 +30,7 @@ from holdfast.snapshot import Json, Snapshot
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 from holdfast.storage.memory import MemoryStorage
-from holdfast.writers import Pending, ThreadWriter, Writer
+from holdfast.writers import Pending, Writer
 
 T = TypeVar("T")
 
@@ -75,10 +75,10 @@ class SnapshotStore:
     ) -> None:
         if on_failure not in ("raise", "warn"):
             raise ValueError(f"on_failure must be 'raise' or 'warn', not {on_failure!r}")
-        self._location = _checked_location(location)
+        self._location = arguments.location(location)
         self._filename = check_step_template(filename)
-        self._keep = _checked_policy(keep)
-        self._writer = _checked_writer(writer)
+        self._keep = arguments.policy(keep)
+        self._writer = arguments.writer(writer)
         self._on_failure = on_failure
         self._readonly = readonly
         self._closed = False
@@ -152,9 +152,9 @@ class SnapshotStore:
             CommitError: of an earlier snapshot, if nobody has heard of it; this one was taken nevertheless.
         """
         collection = self._writing()
-        step = _checked_step(step)
+        step = arguments.step(step)
         name = self._filename.format(step=step)
-        measured = _checked_metrics(metrics) if metrics else {}
+        measured = arguments.metrics(metrics) if metrics else {}
         checked = {} if metadata is None else header.check_metadata(metadata)
 
         def handle(pending: Pending) -> None:
@@ -201,7 +201,7 @@ class SnapshotStore:
             NotFoundError: there is none of that step; says which there are.
             UnknownFormatError: it holds something that this holdfast, or the target's framework, cannot read.
         """
-        wanted = None if step is None else _checked_step(step)
+        wanted = None if step is None else arguments.step(step)
         collection = self._reading()
         with self._series.room() if self._is_writable() else nullcontext() as room:
             found = collection.resume(
@@ -219,7 +219,7 @@ class SnapshotStore:
 
     def at(self, step: int) -> Snapshot:
         """The snapshot of a step. Raises NotFoundError, which says which steps there are."""
-        return self._reading().read().at(_checked_step(step))
+        return self._reading().read().at(arguments.step(step))
 
     def latest(self) -> Snapshot | None:
         """The newest snapshot, or None; one that was taken on an error only where there is no other."""
@@ -244,7 +244,7 @@ class SnapshotStore:
         Args:
             keep: the policy; None: the store's own.
         """
-        return self._reading().plan(self._keep if keep is None else _checked_policy(keep))
+        return self._reading().plan(self._keep if keep is None else arguments.policy(keep))
 
     def prune(self, keep: Policy | None = None) -> Plan:
         """Remove what a policy does not want. At least one snapshot stays that this process knows to be whole: where it
@@ -258,7 +258,7 @@ class SnapshotStore:
             CommitError: some could not be removed; names the first.
             PermissionError: the store is readonly.
         """
-        return self._writing().prune(self._keep if keep is None else _checked_policy(keep))
+        return self._writing().prune(self._keep if keep is None else arguments.policy(keep))
 
     def pin(self, step: int) -> Snapshot:
         """Keep the snapshot of a step, and what replaces it, whatever a policy says; durable on return.
@@ -269,14 +269,14 @@ class SnapshotStore:
             PermissionError: the store is readonly.
         """
         catalog = self._writing().catalog
-        snapshot = catalog.read().at(_checked_step(step))
+        snapshot = catalog.read().at(arguments.step(step))
         catalog.pin(snapshot)
         return snapshot
 
     def unpin(self, step: int) -> Snapshot:
         """Let policies decide again about the snapshot of a step, pinned or not. Raises what pin raises."""
         catalog = self._writing().catalog
-        snapshot = catalog.read().at(_checked_step(step))
+        snapshot = catalog.read().at(arguments.step(step))
         catalog.unpin(snapshot)
         return snapshot
 
@@ -357,61 +357,3 @@ def _warn(path: str, pending: Future[Snapshot]) -> None:
     error = None if pending.cancelled() else pending.exception()
     if error is not None:
         _logger.warning("%s: not kept, and training goes on: %s", path, str(error))
-
-
-def _checked_location(location: str | os.PathLike[str]) -> str:
-    path = os.fspath(location)
-    if not isinstance(path, str):
-        raise TypeError(f"the location of a store must be a str or a path, not {location!r}")
-    if "://" in path:
-        raise ValueError(f"{path}: this holdfast keeps snapshots in directories only; name one")
-    return os.path.abspath(path)
-
-
-def _checked_policy(keep: Policy | None) -> Policy | None:
-    if keep is not None and not isinstance(keep, Policy):
-        raise TypeError(f"keep must be a policy such as holdfast.keep.last(3), not {keep!r}")
-    return keep
-
-
-def _checked_writer(writer: Writer | None) -> Writer:
-    if writer is None:
-        return ThreadWriter()
-    for method in ("submit", "close"):
-        if not callable(getattr(writer, method, None)):
-            raise TypeError(f"writer must have {method}(), see holdfast.writers.Writer; {writer!r} has not")
-    if not getattr(writer, "takes_jobs", True):
-        raise TypeError(
-            f"a store writes snapshot files, and this {type(writer).__name__} has a savefun, or a method of Chainer's, "
-            "of its own, which would never be called; give it to extensions.snapshot_object, or make one without"
-        )
-    return writer
-
-
-def _checked_step(step: int) -> int:
-    try:
-        if isinstance(step, bool):
-            raise TypeError
-        number = operator.index(step)
-    except TypeError:
-        raise TypeError(f"step must be an int, the number of finished steps, not {step!r}") from None
-    if number < 0:
-        raise ValueError(f"step must be the number of finished steps, 0 or more, not {number}")
-    return number
-
-
-def _checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    checked = {}
-    for name, value in metrics.items():
-        if not isinstance(name, str):
-            raise TypeError(f"metrics must be numbers under str names, not under {name!r}")
-        detached = value.detach() if callable(getattr(value, "detach", None)) else value  # a tensor of a graph
-        try:
-            if isinstance(value, str | bytes) or getattr(value, "shape", ()) != ():
-                raise TypeError
-            checked[name] = float(detached)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"the metric {name!r} must be a number, or an array or tensor of no dimension, not {value!r:.80}"
-            ) from None
-    return checked

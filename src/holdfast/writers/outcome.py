@@ -42,24 +42,28 @@ def succeed(job: Job, by: str, snapshot: Snapshot, write_s: float) -> None:
         write_s: seconds that it took.
     """
     pending, after = job.pending, job.after
-    _guarded(job.name, job.release)
-    job.forget()
-    pending.size_bytes = pending.size_bytes or getattr(snapshot, "size_bytes", 0)
-    pending.write_s = write_s
-    pending.set_result(snapshot)
     try:
-        _guarded(job.name, lambda: after(snapshot))
-    finally:  # an interrupt: whoever waits for it must not wait for ever
-        pending.finish(by)
+        _guarded(job.name, job.release)
+    finally:  # here and below, an interrupt: whoever waits for it must not wait for ever
+        job.forget()
+        pending.size_bytes = pending.size_bytes or getattr(snapshot, "size_bytes", 0)
+        pending.write_s = write_s
+        pending.set_result(snapshot)
+        try:
+            _guarded(job.name, lambda: after(snapshot))
+        finally:
+            pending.finish(by)
 
 
 def fail(job: Job, by: str, error: BaseException) -> None:
     """A snapshot could not be made durable: its memory may be used, and its Future has the error."""
     pending = job.pending
-    _guarded(job.name, job.release)
-    job.forget()
-    pending.set_exception(named(error, job.name))
-    pending.finish(by)
+    try:
+        _guarded(job.name, job.release)
+    finally:
+        job.forget()
+        pending.set_exception(named(error, job.name))
+        pending.finish(by)
 
 
 def refuse(job: Job) -> None:

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from holdfast.training.triggers.best_value import (
+    BestValueTrigger,
+    EarlyStoppingTrigger,
+    MaxValueTrigger,
+    MinValueTrigger,
+)
 from holdfast.training.triggers.interval import AnyTrigger, IntervalTrigger, every, get_trigger
+from holdfast.training.triggers.schedule import ManualScheduleTrigger, OnceTrigger, TimeTrigger
 
-__all__ = ["AnyTrigger", "IntervalTrigger", "every", "get_trigger"]
+__all__ = [
+    "AnyTrigger",
+    "BestValueTrigger",
+    "EarlyStoppingTrigger",
+    "IntervalTrigger",
+    "ManualScheduleTrigger",
+    "MaxValueTrigger",
+    "MinValueTrigger",
+    "OnceTrigger",
+    "TimeTrigger",
+    "every",
+    "get_trigger",
+]

@@ -65,7 +65,7 @@ class IntervalTrigger(Trigger):
     """
 
     def __init__(self, period: float, unit: str) -> None:
-        _check_period(period)
+        check_period(period)
         if unit not in UNITS:
             raise ValueError(f"the unit of a trigger must be one of {', '.join(UNITS)}, not {unit!r}")
         self.period = period
@@ -121,7 +121,7 @@ class IntervalTrigger(Trigger):
     def serialize(self, serializer: Any) -> None:
         """Save or restore where it was last asked. A file that does not tell (of an old Chainer, or because the trigger
         is new) warns, and the place is guessed at the next call."""
-        self._previous_iteration = _stored(
+        self._previous_iteration = stored(
             serializer,
             "previous_iteration",
             self._previous_iteration,
@@ -129,7 +129,7 @@ class IntervalTrigger(Trigger):
             "The previous value of iteration is not saved. IntervalTrigger guesses it using current iteration. "
             "If this trigger is not called at every iteration, it may not work correctly.",
         )
-        self._previous_epoch_detail = _stored(
+        self._previous_epoch_detail = stored(
             serializer,
             "previous_epoch_detail",
             self._previous_epoch_detail,
@@ -139,7 +139,7 @@ class IntervalTrigger(Trigger):
             "correctly.",
         )
         if self.unit == "second":
-            self._previous_elapsed_time = _stored(
+            self._previous_elapsed_time = stored(
                 serializer,
                 "previous_elapsed_time",
                 self._previous_elapsed_time,
@@ -275,7 +275,8 @@ def position_of(trainer: Any, unit: str) -> float:
     return position
 
 
-def _check_period(period: Any) -> None:
+def check_period(period: Any) -> None:
+    """Raises where an interval cannot be so long; see IntervalTrigger."""
     if isinstance(period, bool) or not isinstance(period, numbers.Real):
         raise TypeError(f"the period of a trigger must be a number, not {period!r}")
     if not 0 < float(period) < math.inf:
@@ -290,7 +291,8 @@ def _never(trainer: Any) -> bool:
     return False
 
 
-def _stored(serializer: Any, key: str, value: Any, unknown: Any, complaint: str) -> Any:
+def stored(serializer: Any, key: str, value: Any, unknown: Any, complaint: str) -> Any:
+    """What a trigger keeps under `key`; where a file lacks it, `unknown`, with a UserWarning."""
     try:
         if getattr(serializer, "loading", False) and key not in serializer:
             raise KeyError(key)  # a restore that is not strict would give the value of today
