@@ -51,7 +51,7 @@ def first(args: dict[str, Any], emit: Emit) -> None:
 
 
 def by_bytes(args: dict[str, Any], emit: Emit) -> None:
-    """The stall of states of leaves of 4 MiB. Before each, 256 MiB are read, so that no state lies in a cache."""
+    """The stall of states of leaves of 4 MiB. Before each, 256 MiB are rewritten, so that no state lies in a cache."""
     folder, chance = Path(args["folder"]), random.Random(args["seed"])
     dirt = torch.zeros(64 * MIB)
     for size in chance.sample(args["sizes"], len(args["sizes"])):

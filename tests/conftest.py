@@ -12,8 +12,9 @@ import pytest
 
 from faults.injection import Faults
 from faults.writing import writing
+from locks import ask, held
 
-__all__ = ["writing"]
+__all__ = ["ask", "held", "writing"]
 
 pytest.register_assert_rewrite("storage.conformance")
 

@@ -15,6 +15,7 @@ from holdfast.errors import StoreLockedError
 from holdfast.storage import syscalls
 from holdfast.storage.base import LOCK_NAME
 from holdfast.storage.local import LocalStorage
+from locks import ASKER
 
 HOLDER = """
 import sys
@@ -26,31 +27,6 @@ held.release()
 print("released", flush=True)
 sys.stdin.readline()
 """
-
-ASKER = """
-import sys
-from holdfast import lock
-from holdfast.errors import StoreLockedError
-try:
-    lock.acquire(sys.argv[1])
-except StoreLockedError as error:
-    print(error)
-else:
-    print("free")
-"""
-
-
-@pytest.fixture
-def ask(program, tmp_path):
-    """What another process is told that wants the lock of tmp_path; "free" where it gets it."""
-    return lambda: program(ASKER, tmp_path).end().strip()
-
-
-@pytest.fixture
-def held(tmp_path):
-    held = lock.acquire(str(tmp_path))
-    yield held
-    held.release()
 
 
 def test_a_second_process_is_refused_and_told_who_is_in_the_way(held, ask):

@@ -233,10 +233,15 @@ def interrupted_in():
     def start(gate):
         main = threading.main_thread().ident
 
+        def waits():
+            return any(frame.f_code.co_name == "wait_finished" for frame in frames_of(main))
+
         def interrupt():
-            while not any(frame.f_code.co_name == "wait_finished" for frame in frames_of(main)):
+            while not waits():
                 gate.open.wait(0.001)
-            signal.pthread_kill(main, signal.SIGINT)
+            while waits() and not gate.open.is_set():
+                signal.pthread_kill(main, signal.SIGINT)
+                gate.open.wait(1)  # one that came just before it blocked is not seen before the next
 
         threads.append(threading.Thread(target=interrupt))
         threads[-1].start()
@@ -290,6 +295,18 @@ def test_what_is_no_exception_passes_through_a_writer_that_writes_at_once(kind):
     assert released == [1]
     writer.submit(good()).result()
     writer.close()
+
+
+@pytest.mark.parametrize("make", [good, bad], ids=["written", "failed"])
+def test_an_interrupt_while_memory_is_given_back_leaves_no_future_open(make):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    job = make(release=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writers.SimpleWriter().submit(job)
+    assert job.pending.done()
+    assert job.pending.wait_finished(0)
 
 
 def test_an_exit_in_the_background_is_a_failure_of_that_snapshot(background):

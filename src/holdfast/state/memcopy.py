@@ -1,6 +1,6 @@
 """Copies by address, in two ways: memcopy.c, where installing could compile it, and C's memmove where not.
 
-The compiled one stores large copies past the caches, which takes about half the time; nothing else differs.
+The compiled one stores large copies past the caches, which takes little more than half the time; nothing else differs.
 """
 
 from __future__ import annotations

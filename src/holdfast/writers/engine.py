@@ -51,9 +51,8 @@ class Engine:
         except BaseException:  # an interrupt: whether it came before the job was taken cannot be known
             self._carrier.take(job)
             raise
-        if exits.is_ending() or not self._book.is_only(pending):
-            self._book.wait(0 if exits.is_ending() else self._slots, but=pending)
-            self._book.raise_unseen(but=pending)
+        self._book.wait(0 if exits.is_ending() else self._slots, but=pending)
+        self._book.raise_unseen(but=pending)
         return pending
 
     def flush(self) -> None:
@@ -97,10 +96,6 @@ class _Book:
         with self._guard:
             self._open.append(pending)
             exits.before_exit(self, self.finish)
-
-    def is_only(self, pending: Pending) -> bool:
-        """Whether there is no other."""
-        return self._open == [pending]
 
     def wait(self, slots: int = 1, *, but: Pending | None = None) -> None:
         """Return once fewer than `slots` are unfinished, `but` not counted; with 0, once that is finished too."""

@@ -121,23 +121,7 @@ class IntervalTrigger(Trigger):
     def serialize(self, serializer: Any) -> None:
         """Save or restore where it was last asked. A file that does not tell (of an old Chainer, or because the trigger
         is new) warns, and the place is guessed at the next call."""
-        self._previous_iteration = stored(
-            serializer,
-            "previous_iteration",
-            self._previous_iteration,
-            -1,
-            "The previous value of iteration is not saved. IntervalTrigger guesses it using current iteration. "
-            "If this trigger is not called at every iteration, it may not work correctly.",
-        )
-        self._previous_epoch_detail = stored(
-            serializer,
-            "previous_epoch_detail",
-            self._previous_epoch_detail,
-            -1.0,
-            "The previous value of epoch_detail is not saved. IntervalTrigger uses the value of "
-            "trainer.updater.previous_epoch_detail. If this trigger is not called at every iteration, it may not work "
-            "correctly.",
-        )
+        serialize_position(self, serializer, "IntervalTrigger")
         if self.unit == "second":
             self._previous_elapsed_time = stored(
                 serializer,
@@ -289,6 +273,32 @@ def _is_trigger(value: Any) -> bool:
 
 def _never(trainer: Any) -> bool:
     return False
+
+
+def serialize_position(trigger: Any, serializer: Any, kind: str) -> None:
+    """Save or restore in which iteration, and where in an epoch, a trigger was asked last; what a file does not tell is
+    below zero then, with a UserWarning.
+
+    Args:
+        kind: what the warnings call the trigger.
+    """
+    trigger._previous_iteration = stored(
+        serializer,
+        "previous_iteration",
+        trigger._previous_iteration,
+        -1,
+        f"The previous value of iteration is not saved. {kind} guesses it using current iteration. "
+        "If this trigger is not called at every iteration, it may not work correctly.",
+    )
+    trigger._previous_epoch_detail = stored(
+        serializer,
+        "previous_epoch_detail",
+        trigger._previous_epoch_detail,
+        -1.0,
+        f"The previous value of epoch_detail is not saved. {kind} uses the value of "
+        "trainer.updater.previous_epoch_detail. If this trigger is not called at every iteration, it may not work "
+        "correctly.",
+    )
 
 
 def stored(serializer: Any, key: str, value: Any, unknown: Any, complaint: str) -> Any:

@@ -11,6 +11,7 @@ from holdfast.training.triggers.interval import (
     Trigger,
     check_period,
     position_of,
+    serialize_position,
     stored,
     whole_intervals,
 )
@@ -84,23 +85,7 @@ class ManualScheduleTrigger(Trigger):
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore where it was last asked; a file that does not tell warns."""
-        self._previous_iteration = stored(
-            serializer,
-            "previous_iteration",
-            self._previous_iteration,
-            -1,
-            "The previous value of iteration is not saved. ManualScheduleTrigger guesses it using current iteration. "
-            "If this trigger is not called at every iteration, it may not work correctly.",
-        )
-        self._previous_epoch_detail = stored(
-            serializer,
-            "previous_epoch_detail",
-            self._previous_epoch_detail,
-            -1.0,
-            "The previous value of epoch_detail is not saved. ManualScheduleTrigger uses the value of "
-            "trainer.updater.previous_epoch_detail. If this trigger is not called at every iteration, it may not work "
-            "correctly.",
-        )
+        serialize_position(self, serializer, "ManualScheduleTrigger")
         self.finished = bool(
             stored(
                 serializer,
