@@ -31,7 +31,7 @@ class Compile(BuildHookInterface):  # type: ignore[type-arg]
             self._folder = tempfile.TemporaryDirectory(prefix="holdfast")  # kept until the wheel is there
             library = Path(self._folder.name, "libmemcopy.so")
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-        command = [*compiler, "-std=c99", "-O2", "-fPIC", "-shared", "-o", str(library), str(source)]
+        command = [*compiler, "-std=c11", "-O2", "-fPIC", "-shared", "-pthread", "-o", str(library), str(source)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:

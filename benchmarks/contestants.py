@@ -78,17 +78,20 @@ class Holdfast:
         self.name = name
         self._store = SnapshotStore(folder / name.replace(" ", "_"), filename="{step}.safetensors", writer=kind())
         self._location = folder / name.replace(" ", "_")
+        self._steps: dict[Path, int] = {}
 
     def save(self, state: State, path: Path) -> Finish:
         return self.save_target(state.target, path)
 
     def save_target(self, target: object, path: Path) -> Finish:
         """As save, for any target; `path` must be one that `path_of` gave."""
-        return self._store.save(int(path.stem), target).result
+        return self._store.save(self._steps[path], target).result
 
     def path_of(self, step: int) -> Path:
         """The store has a folder, and names the files in it."""
-        return self._location / f"{step}.safetensors"
+        path = self._location / f"{step}.safetensors"
+        self._steps[path] = step  # not read from the name when the clock runs
+        return path
 
     def prepare(self, target: object) -> bool:
         """Have memory made ready in the background; whether this holdfast can."""

@@ -110,12 +110,13 @@ def _loop(samples: Samples) -> Iterator[Row]:
 
 
 def _growth(samples: Samples) -> Iterator[Row]:
-    costs: dict[int, list[float]] = {}
-    for sample in chosen(samples, "bytes"):
-        costs.setdefault(sample["size_bytes"], []).append((sample["stall_s"] - FIXED_S) / sample["size_bytes"])
-    sizes = f"{min(costs) // MIB} MiB to {max(costs) // MIB} MiB" if costs else ""
-    flat = Spread((flatness(costs),)) if len(costs) > 1 else None
-    yield Row("growth by bytes: dearest / cheapest (stall - 0.5 ms) per byte", flat, 1.3, note=sizes)
+    what = "growth by bytes: dearest / cheapest (stall - 0.5 ms) per byte"
+    for spinning, name, most in ((False, what, 1.3), (True, f"{what}, while torch's threads spin", None)):
+        costs: dict[int, list[float]] = {}
+        for sample in chosen(samples, "bytes", spinning=spinning):
+            costs.setdefault(sample["size_bytes"], []).append((sample["stall_s"] - FIXED_S) / sample["size_bytes"])
+        sizes = f"{min(costs) // MIB} MiB to {max(costs) // MIB} MiB" if costs else ""
+        yield Row(name, Spread((flatness(costs),)) if len(costs) > 1 else None, most, note=sizes)
     counts = sorted({sample["leaves"] for sample in chosen(samples, "leaves")})
     for count in counts or [100, 1_000, 10_000, 100_000]:
         ratios = spread(s["stall_s"] / s["bare_s"] for s in chosen(samples, "leaves", leaves=count))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import contestants
@@ -51,26 +52,38 @@ def first(args: dict[str, Any], emit: Emit) -> None:
 
 
 def by_bytes(args: dict[str, Any], emit: Emit) -> None:
-    """The stall of states of leaves of 4 MiB. Before each, 256 MiB are rewritten, so that no state lies in a cache."""
+    """The stall of states of leaves of 4 MiB. Before each, 256 MiB are rewritten, so that no state lies in a cache: by
+    one thread, or by torch's, whose other threads go on spinning for milliseconds and take their part of a processor.
+    """
     folder, chance = Path(args["folder"]), random.Random(args["seed"])
     dirt = torch.zeros(64 * MIB)
+    rows = dirt.numpy()
+
+    def rewrite(spinning: bool) -> None:
+        if spinning:
+            dirt.add_(1)
+        else:
+            np.add(rows, 1, out=rows)
+
     for size in chance.sample(args["sizes"], len(args["sizes"])):
         state = make(f"bytes:{size}")
         copier = yardsticks.Copier((one.data_ptr(), one.nbytes) for one in state.tensors)
         contestant = Holdfast(contestants.OURS, folder / f"bytes{size}")
-        for number in range(args["rounds"] + 1):
+        for number in range(2 * (args["rounds"] + 1)):
+            spinning = bool(number % 2)
             yardsticks.settle(folder)
-            dirt.add_(1)
+            rewrite(spinning)
             memcpy_s = copier.seconds()
-            dirt.add_(1)
+            rewrite(spinning)
             path = contestant.path_of(number)
             began = time.perf_counter()
             finish = contestant.save(state, path)
             stall_s = time.perf_counter() - began
             finish()
             remove(path)
-            if number:
-                emit({"what": "bytes", "size_bytes": state.size_bytes, "stall_s": stall_s, "memcpy_s": memcpy_s})
+            if number > 1:
+                sample = {"size_bytes": state.size_bytes, "stall_s": stall_s, "memcpy_s": memcpy_s}
+                emit({"what": "bytes", "spinning": spinning, **sample})
         contestant.close()
         del state, contestant, finish, copier
         gc.collect()

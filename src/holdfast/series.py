@@ -84,7 +84,7 @@ class Series:
         metadata: Mapping[str, Json] | None = None,
         *,
         must: bool = False,
-        handle: Callable[[Pending], object] = lambda pending: None,
+        handle: Callable[[Pending], object] | None = None,
     ) -> Pending:
         """Take a snapshot of `target`: its state at this moment, whatever the caller does next.
 
@@ -105,13 +105,15 @@ class Series:
         if arena is None:
             return skipped(os.path.join(self._collection.storage.location, name))
         try:
+            arena.expect()
             staged = arena.stage(self._arenas.planner.read(target))
             facts = new_facts()
         except BaseException:
             self._arenas.give_back(arena)
             raise
         job = self._job(arena, staged, facts, metadata)
-        handle(job.pending)
+        if handle is not None:
+            handle(job.pending)
         self._pending = [*(one for one in self._pending if not one.is_finished()), job.pending]
         try:
             self._writer.submit(job)

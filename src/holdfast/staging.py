@@ -10,6 +10,7 @@ import logging
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -43,7 +44,7 @@ class Plan:
     outline: Outline | None  # None: each snapshot must be captured anew
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, here and below: the training waits while they are made, and that takes longer
 class State:
     """The state of a target at one moment; it must be staged before the target changes."""
 
@@ -96,7 +97,7 @@ def state_of(tree: StateTree) -> State:
         return State(plan, read(tree))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Staged:
     """A state that no longer changes: its leaves' bytes stand in the arena, until that stages the next one."""
 
@@ -177,6 +178,11 @@ class Arena:
         self._copier_for(state.plan).pin(state.reading.arrays)
         self.memory.prefault(state.data_bytes + PAGE)
 
+    def expect(self) -> None:
+        """A state is about to be staged, like the last one: have threads awake to copy it."""
+        if self._copier is not None:
+            self._copier[3].expect()
+
     def stage(self, state: State | StateTree) -> Staged:
         """Copy every leaf into the arena; the caller may train on as soon as this returns.
 
@@ -190,9 +196,12 @@ class Arena:
         """
         if isinstance(state, StateTree):
             state = state_of(state)
-        self._room(state)
         plan, reading = state.plan, state.reading
+        if reading.packed or self._copier is None or self._copier[0] is not plan:  # else the last one had room
+            self._room(state)
         self._copier_for(plan).copy(reading.arrays, reading.addresses)
+        if not reading.packed:
+            return Staged(plan.layout, reading.values, [], self)
         at = plan.layout.array_bytes
         for packed in reading.packed:
             self.memory.view[at : at + len(packed)] = packed
@@ -219,11 +228,10 @@ class Arena:
         return Placed(image, memory, data_bytes, header_at, ends_at)
 
     def _copier_for(self, plan: Plan) -> Copier:
-        memory = self.memory
         known = self._copier
-        if known is not None and known[0] is plan and known[1] is memory and known[2] is memory.view:
+        if known is not None and known[0] is plan and known[1] is self._memory and known[2] is known[1].view:
             return known[3]
-        self._copier = None
+        memory, self._copier = self.memory, None
         slots = plan.layout.slots
         copier = Copier(
             memory.view,
@@ -280,6 +288,8 @@ class Arenas:
         Args:
             wait: until one is free; otherwise None is returned where none is.
         """
+        with suppress(IndexError):
+            return self._free.pop()
         with self._change:
             while True:
                 if self._free:

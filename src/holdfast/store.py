@@ -22,6 +22,7 @@ from holdfast.catalog.templates import check_step_template
 from holdfast.errors import StoreLockedError
 from holdfast.files import restore_through
 from holdfast.format import header
+from holdfast.format.prefix import Facts
 from holdfast.keep import Mode, Policy
 from holdfast.lock import Lock, acquire
 from holdfast.retention import Plan
@@ -154,19 +155,17 @@ class SnapshotStore:
         collection = self._writing()
         step = arguments.step(step)
         name = self._filename.format(step=step)
-        measured = arguments.metrics(metrics) if metrics else {}
-        checked = {} if metadata is None else header.check_metadata(metadata)
+        measured = arguments.metrics(metrics) if metrics else None
+        checked = header.check_metadata(metadata) if metadata else None
+
+        def new_facts() -> Facts:
+            return collection.new_facts(name, step=step, metrics=measured)
 
         def handle(pending: Pending) -> None:
-            if self._on_failure == "warn":
-                pending.add_done_callback(partial(_warn, os.path.join(self._location, name)))
+            pending.add_done_callback(partial(_warn, os.path.join(self._location, name)))
 
         return self._series.save(
-            target,
-            lambda: collection.new_facts(name, step=step, metrics=measured),
-            name,
-            checked,
-            handle=handle,
+            target, new_facts, name, checked, handle=handle if self._on_failure == "warn" else None
         )
 
     def prepare(self, target: object) -> None:

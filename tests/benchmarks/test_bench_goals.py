@@ -89,7 +89,7 @@ def test_the_training_loop_is_compared_slice_by_slice_with_every_peer():
 
 def test_growth_takes_off_what_a_snapshot_of_nothing_costs():
     samples = [
-        {"what": "bytes", "size_bytes": size * MIB, "stall_s": 0.0005 + cost * size}
+        {"what": "bytes", "spinning": False, "size_bytes": size * MIB, "stall_s": 0.0005 + cost * size}
         for size, cost in ((16, 1e-4), (4096, 1.2e-4))
     ]
     assert row(samples, "growth by bytes").found.median == pytest.approx(1.2)

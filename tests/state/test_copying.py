@@ -9,7 +9,8 @@ import pytest
 
 from holdfast.state import arrays
 from holdfast.state.copying import Copier
-from holdfast.state.moving import PIECE_BYTES, SMALL_BYTES
+from holdfast.state.memcopy import PIECE_BYTES
+from holdfast.state.moving import SMALL_BYTES
 
 
 def copied(found: list[Any], gap: int = 64) -> list[bytes]:

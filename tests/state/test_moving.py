@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from holdfast.state import arrays, memcopy, moving
-from holdfast.state.moving import ALIGNMENT, ALONE_BYTES, PIECE_BYTES, SMALL_BYTES
+from holdfast.state.memcopy import PIECE_BYTES
+from holdfast.state.moving import ALIGNMENT, ALONE_BYTES, FEW_BYTES, SMALL_BYTES
 from holdfast.state.tree import Leaf
 
-SIZES = [0, 1, 63, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, PIECE_BYTES, 2 * PIECE_BYTES + 5]
+FEW = [0, 1, 63, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1]
+MANY = [*FEW, FEW_BYTES, PIECE_BYTES, 2 * PIECE_BYTES + 5]
 
 
 def row(size: int, seed: int = 0) -> np.ndarray:
@@ -22,17 +26,26 @@ def leaf_of(array: np.ndarray | torch.Tensor) -> Leaf:
     return Leaf("it", arrays.dtype_of(array, framework), tuple(array.shape), array.nbytes, array)
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("sizes", [FEW, MANY, MANY * 3, [FEW_BYTES], [FEW_BYTES - 1]])
 @pytest.mark.parametrize("kernel", [memcopy.KERNEL, memcopy.plain()], ids=["as installed", "plain"])
-def test_every_byte_is_moved_and_no_other_is_touched(count, kernel, monkeypatch):
+def test_every_byte_is_moved_and_no_other_is_touched(sizes, kernel, monkeypatch):
     monkeypatch.setattr(memcopy, "KERNEL", kernel)
-    sizes = SIZES * count
     sources = [row(size, number) for number, size in enumerate(sizes)]
     targets = [np.full(size + 2, 7, np.uint8) for size in sizes]
     moving.move([one.ctypes.data + 1 for one in targets], [one.ctypes.data for one in sources], sizes)
     for source, target in zip(sources, targets, strict=True):
         assert np.array_equal(target[1:-1], source)
         assert target[0] == target[-1] == 7
+
+
+@pytest.mark.parametrize(("sizes", "wanted"), [([FEW_BYTES], 1), ([FEW_BYTES - 1], 0), ([1] * 100, 0), (MANY, 1)])
+def test_threads_are_called_up_where_much_is_expected(sizes, wanted, monkeypatch):
+    called = []
+    kernel = dataclasses.replace(memcopy.KERNEL, call_up=lambda: called.append(1))
+    monkeypatch.setattr(memcopy, "KERNEL", kernel)
+    target = np.zeros(sum(sizes), np.uint8)
+    moving.Mover([target.ctypes.data] * len(sizes), sizes).expect()
+    assert len(called) == wanted
 
 
 def test_nothing_to_move_is_nothing():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from holdfast.format import header
-from holdfast.state import arrays, sharing
+from holdfast.state import arrays, sharing, specs
 from holdfast.state.capture import capture
 from holdfast.state.outline import Outline, outline_of
 from holdfast.state.reading import Reading, read
@@ -204,7 +204,14 @@ def test_modules_and_optimizers_are_read_through_their_state(torch):
     assert all(torch.equal(one, two) for one, two in zip(found.arrays, wanted.arrays, strict=True))
 
 
-def test_tensors_of_another_kind_are_found(torch):
+@pytest.fixture(params=["asked at once", "asked one by one"])
+def asking(request, torch, monkeypatch):
+    """Tensors are compared by torch's guards, and where it has none."""
+    if request.param == "asked one by one":
+        monkeypatch.delattr(torch._C._dynamo.guards, "TensorGuards")
+
+
+def test_tensors_of_another_kind_are_found(torch, asking):
     known = outline({"a": torch.zeros(4), "b": torch.zeros(4)})
     for other in (
         torch.zeros(4, dtype=torch.float64),
@@ -221,11 +228,32 @@ def test_tensors_of_another_kind_are_found(torch):
     assert known.read({"a": torch.zeros(4), "b": torch.zeros(8)[::2]}).addresses[1] == 0
 
 
-def test_conjugated_tensors_are_read_by_value_and_not_by_address(torch):
-    plain = torch.complex(torch.ones(3), torch.ones(3))
-    known = outline({"a": plain})
-    assert known.read({"a": plain}).addresses != [0]
-    assert known.read({"a": plain.conj()}).addresses == [0]
+def test_conjugated_and_negated_tensors_are_read_by_value_and_not_by_address(torch, asking):
+    for plain, other in (
+        (torch.complex(torch.ones(3), torch.ones(3)), torch.conj),
+        (torch.ones(3), torch._neg_view),
+    ):
+        known = outline({"a": plain})
+        for _ in range(2):
+            assert known.read({"a": plain}).addresses == [plain.data_ptr()]
+            assert known.read({"a": other(plain)}).addresses == [0]
+
+
+def test_what_does_not_matter_to_a_snapshot_is_no_change(torch, asking):
+    a, b = torch.zeros(4), torch.ones(4)
+    known = outline({"a": a, "n": np.zeros(2), "b": b})
+    for one in (a, torch.ones(4, requires_grad=True), torch.nn.Parameter(torch.ones(4)), a):
+        with torch.inference_mode(one is a):
+            found = known.read({"a": one, "n": np.ones(2), "b": b})
+        assert found.arrays[0] is one
+        assert [found.addresses[0], found.addresses[2]] == [one.data_ptr(), b.data_ptr()]
+
+
+def test_tensors_are_asked_about_all_at_once(torch, monkeypatch):
+    target = {"a": torch.zeros(4), "b": torch.nn.Parameter(torch.zeros(2, 3))}
+    known = outline(target)
+    monkeypatch.setattr(specs._Torch, "shapes", lambda self, mine: pytest.fail("this torch's guards say no"))
+    assert known.read(target).arrays == list(target.values())
 
 
 # jax

@@ -45,6 +45,10 @@ class Copier:
         if self._pin is None and any(map(cuda.is_on_cuda, found)):
             self._pin = cuda.Pin(self._memory)
 
+    def expect(self) -> None:
+        """Have threads awake for a copy that is about to come."""
+        self._mover.expect()
+
     def copy(self, found: Sequence[Any], addresses: Sequence[int]) -> None:
         """Copy every array; all of them are done on return.
 

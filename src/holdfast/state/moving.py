@@ -1,12 +1,12 @@
 """Bytes moved from place to place in main memory: by several threads where they are many, in one go where they are
-small."""
+few."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import chain, compress
+from itertools import compress
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from holdfast.state import arrays, memcopy
 from holdfast.state.arrays import Bytes
 from holdfast.state.tree import Leaf
 
-PIECE_BYTES = 8 << 20  # moved in one call
-SMALL_BYTES = 256 << 10  # below this, telling another thread costs more than moving
+SMALL_BYTES = 256 << 10  # of an array: below this, it is moved in one go with others
+FEW_BYTES = 2 << 20  # of all large ones: below this, telling another thread costs more than moving
 ALIGNMENT = 64  # bytes, of an array within common memory: as frameworks align their own
 ALONE_BYTES = 64 << 10  # a smaller copy has memory of its own: one that is kept must not keep all others
 
@@ -31,14 +31,18 @@ class Mover:
     """
 
     def __init__(self, targets: Sequence[int], sizes: Sequence[int]) -> None:
-        self._small = [size < SMALL_BYTES for size in sizes]
-        self._targets = array("Q", compress(targets, self._small))
-        self._sizes = array("Q", compress(sizes, self._small))
-        self._large = [
-            (number, target, size)
-            for number, (target, size) in enumerate(zip(targets, sizes, strict=True))
-            if size >= SMALL_BYTES
-        ]
+        kernel = memcopy.KERNEL
+        self._count = len(sizes)
+        which = [size >= SMALL_BYTES for size in sizes]
+        much = sum(compress(sizes, which)) >= FEW_BYTES
+        self._large = _Some(kernel.large, targets, sizes, which) if much else None
+        rest = [not one for one in which] if much else [True] * len(sizes)
+        self._small = _Some(kernel.small, targets, sizes, rest) if any(rest) else None
+
+    def expect(self) -> None:
+        """Have threads awake for a move that is about to come."""
+        if self._large is not None:
+            memcopy.KERNEL.call_up()
 
     def move(self, sources: Sequence[int], beside: Sequence[crew.Task] = ()) -> None:
         """Copy to every target; all is done on return, in any order.
@@ -47,21 +51,28 @@ class Mover:
             sources: addresses, one a target, of memory that overlaps no target.
             beside: what else is to be done meanwhile.
         """
-        if len(sources) != len(self._small):
-            raise ValueError(f"{len(self._small)} sources are needed, not {len(sources)}")
-        if not self._large:
-            memcopy.KERNEL.each(self._targets, sources, self._sizes)
-        elif self._targets:
-            memcopy.KERNEL.each(self._targets, compress(sources, self._small), self._sizes)
-        if self._large or beside:
-            crew.run(chain(beside, self._pieces(sources)))
+        if len(sources) != self._count:
+            raise ValueError(f"{self._count} sources are needed, not {len(sources)}")
+        if self._small is not None:
+            self._small.copy(sources)
+        if beside:
+            large: list[crew.Task] = [] if self._large is None else [partial(self._large.copy, sources)]
+            crew.run([*large, *beside])
+        elif self._large is not None:
+            self._large.copy(sources)
 
-    def _pieces(self, sources: Sequence[int]) -> Iterator[crew.Task]:
-        copy = memcopy.KERNEL.large
-        for number, target, size in self._large:
-            source = sources[number]
-            for at in range(0, size, PIECE_BYTES):
-                yield partial(copy, target + at, source + at, min(PIECE_BYTES, size - at))
+
+class _Some:
+    """Those of a mover's targets that are copied to in one way."""
+
+    def __init__(
+        self, prepare: memcopy.Prepare, targets: Sequence[int], sizes: Sequence[int], which: Sequence[bool]
+    ) -> None:
+        self._which = None if all(which) else which
+        self._copy = prepare(array("Q", compress(targets, which)), array("Q", compress(sizes, which)))
+
+    def copy(self, sources: Sequence[int]) -> None:
+        self._copy(sources if self._which is None else compress(sources, self._which))
 
 
 def move(

@@ -59,6 +59,7 @@ class Outline:
         self._root = root
         self._reserved = reserved
         self._specs = Specs(nodes)
+        self._is_large = len(nodes) > 500  # of fewer, a collection is not due while they are read
 
     def read(self, target: Any) -> Reading:
         """What the target holds now.
@@ -69,15 +70,20 @@ class Outline:
         reserved = target.reserved_state() if protocols.keeps_reserved(target) else None
         if (reserved is None) != (self._reserved is None):
             raise Changed
+        if self._is_large:
+            with collector_paused():
+                return self._read(target, reserved)
+        return self._read(target, reserved)
+
+    def _read(self, target: Any, reserved: Any) -> Reading:
         found = Reading()
-        with collector_paused():
-            try:
-                _walk_into(found, target, self._root)
-                if self._reserved is not None:
-                    _walk_into(found, reserved, self._reserved)
-            except CaptureError:
-                raise Changed from None
-            self._specs.check(found)
+        try:
+            _walk_into(found, target, self._root)
+            if self._reserved is not None:
+                _walk_into(found, reserved, self._reserved)
+        except CaptureError:
+            raise Changed from None
+        self._specs.check(found)
         return found
 
 

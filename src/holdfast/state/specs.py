@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from operator import attrgetter, eq
 from typing import Any
 
@@ -127,10 +128,7 @@ class _Group:
         whole = len(found) == len(self._positions)
         mine = found if whole else [found[position] for position in self._positions]
         try:
-            self.check_kinds(mine)
-            if not all(map(eq, self.shapes(mine), self._shapes)) or self.dtypes(mine) != self._dtypes:
-                raise Changed
-            own = self.addresses(mine)
+            own = self.compare(mine)
         except (CaptureError, RuntimeError, NotImplementedError):  # torch's, of what has no plain memory
             raise Changed from None
         if whole:
@@ -138,6 +136,13 @@ class _Group:
             return
         for position, address in zip(self._positions, own, strict=True):
             addresses[position] = address
+
+    def compare(self, mine: list[Any]) -> list[int]:
+        """The addresses of the group's arrays; raises Changed where one is not what it was."""
+        self.check_kinds(mine)
+        if not all(map(eq, self.shapes(mine), self._shapes)) or self.dtypes(mine) != self._dtypes:
+            raise Changed
+        return self.addresses(mine)
 
     def check_kinds(self, mine: list[Any]) -> None:
         raise NotImplementedError
@@ -166,6 +171,14 @@ class _Torch(_Group):
     def __init__(self, members: list[tuple[int, Array]]) -> None:
         super().__init__(members)
         self._complex = any(dtype.is_complex for dtype in set(self._dtypes))  # only these can be conjugated
+        self._are_same = _guard([node.leaf.source for _, node in members], self._complex)
+
+    def compare(self, mine: list[Any]) -> list[int]:
+        if self._are_same(*mine):
+            return list(map(sys.modules["torch"].Tensor.data_ptr, mine))
+        addresses = super().compare(mine)
+        self._are_same = _guard(mine, self._complex)  # they differ from the last ones in what does not matter here
+        return addresses
 
     def check_kinds(self, mine: list[Any]) -> None:
         torch = sys.modules["torch"]
@@ -176,13 +189,39 @@ class _Torch(_Group):
         return map(sys.modules["torch"].Tensor.size, mine)  # takes two thirds of the time of .shape
 
     def addresses(self, mine: list[Any]) -> list[int]:
-        tensor = sys.modules["torch"].Tensor
-        whole = all(map(_IS_CPU, mine)) and all(map(tensor.is_contiguous, mine))
-        if whole and not any(map(tensor.is_neg, mine)) and not (self._complex and any(map(tensor.is_conj, mine))):
-            return list(map(tensor.data_ptr, mine))
+        if _are_plain(mine, self._complex):
+            return list(map(sys.modules["torch"].Tensor.data_ptr, mine))
         for one in mine:
             arrays.check(one, "torch")
         return super().addresses(mine)
+
+
+def _are_plain(tensors: list[Any], are_complex: bool) -> bool:
+    """Whether the bytes of each lie in main memory as they are to be stored."""
+    tensor = sys.modules["torch"].Tensor
+    if not (all(map(_IS_CPU, tensors)) and all(map(tensor.is_contiguous, tensors))):
+        return False
+    return not any(map(tensor.is_neg, tensors)) and not (are_complex and any(map(tensor.is_conj, tensors)))
+
+
+def _guard(tensors: list[Any], are_complex: bool) -> Callable[..., bool]:
+    """A function of as many tensors that says, of all in one call, whether types, dtypes, shapes, strides, devices and
+    marks (conjugated, negated, requires_grad) are those of these; it may say no without need.
+
+    torch.compile asks in the same way, by a class that is no public name: where it is missing, the answer is no.
+    """
+    with suppress(AttributeError, TypeError, ValueError, RuntimeError):
+        if _are_plain(tensors, are_complex):
+            guards = sys.modules["torch"]._C._dynamo.guards
+            same: Callable[..., bool] = guards.TensorGuards(
+                *tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None
+            ).check
+            return same
+    return _never
+
+
+def _never(*tensors: Any) -> bool:
+    return False
 
 
 class _Jax(_Group):

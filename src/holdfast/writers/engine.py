@@ -51,8 +51,9 @@ class Engine:
         except BaseException:  # an interrupt: whether it came before the job was taken cannot be known
             self._carrier.take(job)
             raise
-        self._book.wait(0 if exits.is_ending() else self._slots, but=pending)
-        self._book.raise_unseen(but=pending)
+        if exits.is_ending() or not self._book.has_only(pending):
+            self._book.wait(0 if exits.is_ending() else self._slots, but=pending)
+            self._book.raise_unseen(but=pending)
         return pending
 
     def flush(self) -> None:
@@ -94,8 +95,12 @@ class _Book:
 
     def add(self, pending: Pending) -> None:
         with self._guard:
-            self._open.append(pending)
+            self._open = [*filter(_is_open, self._open), pending]
             exits.before_exit(self, self.finish)
+
+    def has_only(self, pending: Pending) -> bool:
+        """Whether no other is unfinished, or has failed unheard."""
+        return self._open == [pending]
 
     def wait(self, slots: int = 1, *, but: Pending | None = None) -> None:
         """Return once fewer than `slots` are unfinished, `but` not counted; with 0, once that is finished too."""
@@ -130,10 +135,14 @@ class _Book:
 
     def _failures(self, but: Pending | None = None) -> list[Pending]:
         with self._guard:
-            self._open = [one for one in self._open if not one.is_finished() or one.unseen_failure() is not None]
+            self._open = [one for one in self._open if _is_open(one)]
             if not self._open:
                 exits.forget(self)
             return [one for one in self._open if one.is_finished() and one is not but]
+
+
+def _is_open(pending: Pending) -> bool:
+    return not pending.is_finished() or pending.unseen_failure() is not None
 
 
 def _leave_alone(book: _Book, pid: int) -> None:
