@@ -114,7 +114,7 @@ class Series:
         job = self._job(arena, staged, facts, metadata)
         if handle is not None:
             handle(job.pending)
-        self._pending = [*(one for one in self._pending if not one.is_finished()), job.pending]
+        self._pending = [*[one for one in self._pending if one.is_open()], job.pending]
         try:
             self._writer.submit(job)
         finally:

@@ -73,7 +73,8 @@ class Threaded:
     def take(self, job: Job) -> None:
         """See Carrier."""
         self._jobs.put(job)
-        self.work()
+        if self._thread is None or not self._turn.locked():  # else it is at work
+            self.work()
 
     def work(self) -> None:
         """See Carrier."""

@@ -95,7 +95,7 @@ class _Book:
 
     def add(self, pending: Pending) -> None:
         with self._guard:
-            self._open = [*filter(_is_open, self._open), pending]
+            self._open = [*[one for one in self._open if one.is_open()], pending]
             exits.before_exit(self, self.finish)
 
     def has_only(self, pending: Pending) -> bool:
@@ -135,14 +135,10 @@ class _Book:
 
     def _failures(self, but: Pending | None = None) -> list[Pending]:
         with self._guard:
-            self._open = [one for one in self._open if _is_open(one)]
+            self._open = [one for one in self._open if one.is_open()]
             if not self._open:
                 exits.forget(self)
             return [one for one in self._open if one.is_finished() and one is not but]
-
-
-def _is_open(pending: Pending) -> bool:
-    return not pending.is_finished() or pending.unseen_failure() is not None
 
 
 def _leave_alone(book: _Book, pid: int) -> None:

@@ -29,6 +29,7 @@ class Pending(Future[Snapshot]):
         self.write_s: float | None = None
         self._stall_s: float | None = None
         self._seen = False
+        self._has_failed = False
         self._finished_by: str | None = None  # which writer; set once the job is over
         self._waiting: list[threading.Lock] = []
         self._untold = [True]  # taken out by the thread that tells
@@ -72,6 +73,15 @@ class Pending(Future[Snapshot]):
         if self._seen or not self.done() or self.cancelled():
             return None
         return super().exception()
+
+    def is_open(self) -> bool:
+        """Whether something is left to do for it, or nobody has heard of its failure."""
+        return self._finished_by is None or (self._has_failed and self.unseen_failure() is not None)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """It has failed. For writers."""
+        self._has_failed = True
+        super().set_exception(exception)
 
     def is_finished(self) -> bool:
         """Whether nothing is left to do for it: older snapshots are removed, too."""
