@@ -52,8 +52,9 @@ def first(args: dict[str, Any], emit: Emit) -> None:
 
 
 def by_bytes(args: dict[str, Any], emit: Emit) -> None:
-    """The stall of states of leaves of 4 MiB. Before each, 256 MiB are rewritten, so that no state lies in a cache: by
-    one thread, or by torch's, whose other threads go on spinning for milliseconds and take their part of a processor.
+    """The stall of states of leaves of 4 MiB, which take turns in random order, since the memory of a shared machine is
+    not as fast at all times. Before each, 256 MiB are rewritten, so that no state lies in a cache: by one thread, or by
+    torch's, whose other threads go on spinning for milliseconds and take their part of a processor.
     """
     folder, chance = Path(args["folder"]), random.Random(args["seed"])
     dirt = torch.zeros(64 * MIB)
@@ -65,28 +66,29 @@ def by_bytes(args: dict[str, Any], emit: Emit) -> None:
         else:
             np.add(rows, 1, out=rows)
 
-    for size in chance.sample(args["sizes"], len(args["sizes"])):
-        state = make(f"bytes:{size}")
-        copier = yardsticks.Copier((one.data_ptr(), one.nbytes) for one in state.tensors)
-        contestant = Holdfast(contestants.OURS, folder / f"bytes{size}")
-        for number in range(2 * (args["rounds"] + 1)):
-            spinning = bool(number % 2)
+    states = {size: make(f"bytes:{size}") for size in args["sizes"]}
+    copiers = {
+        size: yardsticks.Copier((one.data_ptr(), one.nbytes) for one in state.tensors) for size, state in states.items()
+    }
+    savers = {size: Holdfast(contestants.OURS, folder / f"bytes{size}") for size in states}
+    for number in range(args["rounds"] + 1):
+        turns = [(size, spinning) for size in states for spinning in (False, True) for _ in range(_turns(size))]
+        for turn, (size, spinning) in enumerate(chance.sample(turns, len(turns))):
             yardsticks.settle(folder)
             rewrite(spinning)
-            memcpy_s = copier.seconds()
+            memcpy_s = copiers[size].seconds()
             rewrite(spinning)
-            path = contestant.path_of(number)
+            path = savers[size].path_of(1000 * number + turn)
             began = time.perf_counter()
-            finish = contestant.save(state, path)
+            finish = savers[size].save(states[size], path)
             stall_s = time.perf_counter() - began
             finish()
             remove(path)
-            if number > 1:
-                sample = {"size_bytes": state.size_bytes, "stall_s": stall_s, "memcpy_s": memcpy_s}
+            if number:
+                sample = {"size_bytes": states[size].size_bytes, "stall_s": stall_s, "memcpy_s": memcpy_s}
                 emit({"what": "bytes", "spinning": spinning, **sample})
-        contestant.close()
-        del state, contestant, finish, copier
-        gc.collect()
+    for saver in savers.values():
+        saver.close()
 
 
 def by_leaves(args: dict[str, Any], emit: Emit) -> None:
@@ -96,7 +98,7 @@ def by_leaves(args: dict[str, Any], emit: Emit) -> None:
         state = make(f"leaves:{count}")
         touched = [torch.zeros_like(one) for one in state.tensors]
         contestant = Holdfast(contestants.OURS, folder / f"leaves{count}")
-        for number in range(args["rounds"] + 1):
+        for number in range(args["rounds"] * _turns(1024 * count) + 1):
             yardsticks.settle(folder)
             gc.collect()
             began = time.perf_counter()
@@ -113,6 +115,11 @@ def by_leaves(args: dict[str, Any], emit: Emit) -> None:
             if number:
                 emit({"what": "leaves", "leaves": count, "stall_s": stall_s, "bare_s": bare_s})
         contestant.close()
+
+
+def _turns(size_bytes: int) -> int:
+    """How often a state is saved in one round: a small one is cheap, and its stall more easily disturbed."""
+    return 3 if size_bytes < 512 * MIB else 1
 
 
 def walk(value: object, path: str, found: list[torch.Tensor]) -> None:

@@ -10,7 +10,6 @@ import logging
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -288,8 +287,12 @@ class Arenas:
         Args:
             wait: until one is free; otherwise None is returned where none is.
         """
-        with suppress(IndexError):
+        try:
             return self._free.pop()
+        except IndexError:
+            return self._make_or_wait(wait)
+
+    def _make_or_wait(self, wait: bool) -> Arena | None:
         with self._change:
             while True:
                 if self._free:

@@ -19,7 +19,7 @@ from holdfast import crew
 from holdfast.state import memcopy
 
 ROOM = 4096
-PIECE = 1 << 20  # of memcopy.c
+PIECE = 256 << 10  # of memcopy.c
 
 
 @pytest.fixture(params=["compiled", "plain"])

@@ -72,7 +72,7 @@ void holdfast_copy_each(char *const *to, const char *const *from, const uint64_t
  * Python, so that none of them ever waits for the interpreter's lock. They are started when they are first needed, and
  * sleep as long as the process lives. */
 
-enum { PIECE = 1 << 20, HELPERS = 16, PATIENCE_NS = 2000000, STACK = 256 << 10 };
+enum { PIECE = 256 << 10, HELPERS = 16, PATIENCE_NS = 2000000, STACK = 256 << 10 };
 
 struct rows {
     char *const *to;
