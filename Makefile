@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 BENCH := .venv-bench
+CHAINER := .venv-chainer
 BUILD := pyproject.toml hatch_build.py src/holdfast/state/memcopy.c
 
 .PHONY: demo test lint bench clean
@@ -18,7 +19,7 @@ BUILD := pyproject.toml hatch_build.py src/holdfast/state/memcopy.c
 demo: $(VENV)/core
 	@$(BIN)/python examples/digits/demo.py
 
-test: $(VENV)/suite
+test: $(VENV)/suite $(CHAINER)/chainer
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/linters
@@ -30,7 +31,7 @@ bench: $(BENCH)/peers
 	@$(BENCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) $(BENCH) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/digits/runs examples/digits_torch_runs
+	rm -rf $(VENV) $(BENCH) $(CHAINER) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/digits/runs examples/digits_torch_runs
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: each stands for what is installed in the environment.
@@ -55,7 +56,7 @@ $(VENV)/linters: $(VENV)/core
 
 $(VENV)/suite: $(VENV)/core
 	@echo "installing what the suite needs (torch, jax and more)"
-	@$(INSTALL) --editable ".[test,torch,jax,lint]"
+	@$(INSTALL) --editable ".[test,torch,jax,hdf5,plot,lint]"
 	@touch $@
 
 # The peers depend on much that the suite must not see: an environment of their own, with their pins.
@@ -64,3 +65,21 @@ $(BENCH)/peers: $(BENCH)/python $(BUILD) constraints.txt benchmarks/constraints.
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --constraint benchmarks/constraints.txt --editable ".[bench]"
 	@touch $@
+
+# Chainer, which old programs are compared with, needs an old Python and an old numpy: an environment of its own. Where
+# there is no such Python the tests that need it skip. An empty PIP_CONSTRAINT: what pip has been told elsewhere about
+# newer versions is of no use here.
+$(CHAINER)/chainer: constraints-chainer.txt $(BUILD)
+	@for python in $(PYTHON) python3.11 python3.10; do \
+	  if $$python -c 'import sys, ensurepip, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null; then \
+	    echo "installing Chainer with $$($$python --version)" && \
+	    export PIP_CONSTRAINT= PIP_DISABLE_PIP_VERSION_CHECK=1 && \
+	    $$python -m venv --clear $(CHAINER) && \
+	    $(CHAINER)/bin/python -m pip install --quiet --constraint constraints-chainer.txt setuptools wheel mock && \
+	    $(CHAINER)/bin/python -m pip install --quiet --constraint constraints-chainer.txt --no-build-isolation \
+	      chainer && \
+	    $(CHAINER)/bin/python -m pip install --quiet --constraint constraints-chainer.txt --editable ".[hdf5,plot]" && \
+	    touch $@; exit; \
+	  fi; \
+	done; \
+	echo "Chainer is not installed: it needs Python 3.10 or 3.11, and none was found; its tests will skip"

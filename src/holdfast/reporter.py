@@ -8,6 +8,7 @@ As Chainer's `chainer.reporter`.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import numbers
@@ -112,7 +113,8 @@ def get_current_reporter() -> Reporter:
         raise RuntimeError(
             "no reporter is current in this thread: use `with reporter:`, or call this from a trainer's run"
         )
-    return reporters[-1]
+    current: Reporter = reporters[-1]
+    return current
 
 
 def scalars_of(values: Mapping[str, Any]) -> dict[str, float]:
@@ -122,7 +124,10 @@ def scalars_of(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def detach(value: Any) -> Any:
-    """The same values without the computation that made them: torch tensors, also inside tuples, lists and dicts."""
+    """The same values without the computation that made them: torch tensors, also inside tuples, lists and dicts, and
+    Chainer's variables, unless Chainer is told to keep it."""
+    if _is_variable(value):
+        return value if sys.modules["chainer"].config.keep_graph_on_report else copy.copy(value)
     torch = sys.modules.get("torch")
     if torch is None:
         return value
@@ -164,12 +169,15 @@ class Summary:
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore, with Chainer's keys; a file without them warns and changes nothing."""
+        weights: float = self._n
+        if not getattr(serializer, "loading", False) and weights.is_integer():
+            weights = int(weights)  # Chainer can read no other kind
         try:
-            x, x2, n = serializer("_x", self._x), serializer("_x2", self._x2), serializer("_n", self._n)
+            x, x2, n = serializer("_x", self._x), serializer("_x2", self._x2), serializer("_n", weights)
         except KeyError:
             warnings.warn("The previous statistics are not saved.", stacklevel=2)
             return
-        self._x, self._x2, self._n = x, x2, n
+        self._x, self._x2, self._n = x, x2, float(n)
 
 
 class DictSummary:
@@ -226,6 +234,8 @@ class DictSummary:
 
 def _real(value: Any) -> float | None:
     """A real scalar as a float; None for anything else."""
+    if _is_variable(value):
+        value = value.array
     if not isinstance(value, numbers.Real) and getattr(value, "ndim", -1) != 0:
         return None
     try:
@@ -254,5 +264,17 @@ class _Current(threading.local):
 _current = _Current()
 
 
-def _stack() -> list[Reporter]:
-    return _current.reporters
+def _stack() -> list[Any]:
+    """This thread's; where Chainer is loaded, its own list, so that its links report to whichever is current."""
+    shared = getattr(sys.modules.get("chainer.reporter"), "_get_reporters", None)
+    if shared is None:
+        return _current.reporters
+    found: list[Any] = shared()
+    if _current.reporters:  # current before Chainer was loaded
+        found[:0], _current.reporters = _current.reporters, []
+    return found
+
+
+def _is_variable(value: Any) -> bool:
+    variable = getattr(sys.modules.get("chainer"), "Variable", None)
+    return variable is not None and isinstance(value, variable)

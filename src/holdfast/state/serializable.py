@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 from holdfast.errors import CaptureError
 from holdfast.state import arrays
 from holdfast.state.lookup import Children
+from holdfast.state.serializer import Deserializer, Serializer
 from holdfast.state.tree import Node, join
 
 T = TypeVar("T")
 
 
-class TreeSerializer:
+class TreeSerializer(Serializer):
     """Saving: collects the nodes of a branch.
 
     Attributes:
@@ -62,7 +63,7 @@ class TreeSerializer:
         return value
 
 
-class TreeDeserializer:
+class TreeDeserializer(Deserializer):
     """Restoring: gives what a branch holds.
 
     Attributes:

@@ -22,8 +22,8 @@ class AbstractSerializer:
         raise NotImplementedError(f"{type(self).__qualname__} must define __getitem__(key)")
 
     def __call__(self, key: str, value: Any) -> Any:
-        """Save `value` under `key` and return it; or return what is stored there, which for arrays is `value` itself with
-        the stored elements."""
+        """Save `value` under `key` and return it; or return what is stored there: an array is `value` itself, with the
+        stored elements."""
         raise NotImplementedError(f"{type(self).__qualname__} must define __call__(key, value)")
 
 

@@ -13,6 +13,7 @@ from holdfast.training.extension import (
 from holdfast.training.trainer import Trainer
 from holdfast.training.triggers import IntervalTrigger, get_trigger
 from holdfast.training.updater import Updater
+from holdfast.training.updaters import StandardUpdater
 
 __all__ = [
     "PRIORITY_EDITOR",
@@ -20,6 +21,7 @@ __all__ = [
     "PRIORITY_WRITER",
     "Extension",
     "IntervalTrigger",
+    "StandardUpdater",
     "Trainer",
     "Updater",
     "extensions",

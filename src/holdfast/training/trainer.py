@@ -82,6 +82,11 @@ class Trainer:
             raise RuntimeError("training has not been started yet: elapsed_time begins with Trainer.run")
         return self._seconds_at(_clock())
 
+    @property
+    def is_before_training(self) -> bool:
+        """Whether no iteration is finished yet, as in a call before training."""
+        return bool(self.updater.iteration == 0)
+
     def extend(
         self,
         extension: Callable[[Trainer], Any],

@@ -24,6 +24,10 @@ def rows_in(file):
     return json.loads(file.read_text())
 
 
+def lines_in(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
 def without_time(rows):
     return [{key: value for key, value in row.items() if key != "elapsed_time"} for row in rows]
 
@@ -96,6 +100,13 @@ class TestRows:
         run(tmp_path, report, updater=NoEpochs(4))
         assert [set(row) for row in report.log] == [{"loss", "iteration", "elapsed_time"}] * 2
 
+    def test_there_is_one_before_training_where_it_is_called_then(self, tmp_path):
+        report = LogReport()
+        trainer = Trainer(CountingUpdater(4), (5, "iteration"), out=tmp_path)
+        trainer.extend(report, call_before_training=True)
+        trainer.run()
+        assert [(row["iteration"], row["epoch"], "loss" in row) for row in report.log] == [(0, 0, False), (4, 1, True)]
+
 
 class TestFile:
     def test_it_is_a_json_array_indented_as_chainers(self, tmp_path):
@@ -108,6 +119,19 @@ class TestFile:
         run(tmp_path, LogReport(filename="logs/at_{iteration}"))
         assert sorted(os.listdir(tmp_path / "logs")) == ["at_4", "at_8"]
         assert [row["iteration"] for row in rows_in(tmp_path / "logs" / "at_8")] == [4, 8]
+
+    @pytest.mark.parametrize(
+        ("name", "error", "said"),
+        [
+            ("logs/", ValueError, "must end in the name of a file"),
+            ("log_{}", ValueError, "filled by name"),
+            ("log_{", ValueError, "no format string"),
+            (3, TypeError, "filename must be a str"),
+        ],
+    )
+    def test_a_name_that_cannot_be_made_is_refused(self, name, error, said):
+        with pytest.raises(error, match=f"LogReport: .*{said}"):
+            LogReport(filename=name)
 
     def test_there_need_not_be_one(self, tmp_path):
         report = LogReport(filename=None)
@@ -133,6 +157,66 @@ class TestFile:
         assert os.listdir(tmp_path) == ["log"]
 
 
+class TestJsonLines:
+    def test_a_name_that_ends_so_has_a_row_a_line(self, tmp_path):
+        report = LogReport(filename="log.jsonl", postprocess=lambda row: row.update(note="two\nlines, é"))
+        run(tmp_path, report)
+        text = (tmp_path / "log.jsonl").read_text()
+        assert text.endswith("}\n")
+        assert [json.loads(line) for line in text.splitlines()] == report.log
+        assert len(report.log) == 2
+        assert os.listdir(tmp_path) == ["log.jsonl"]
+
+    def test_the_name_may_be_made_of_the_row(self, tmp_path):
+        run(tmp_path, LogReport(filename="at_{iteration}.jsonl"))
+        assert {name: len(lines_in(tmp_path / name)) for name in os.listdir(tmp_path)} == {
+            "at_4.jsonl": 1,
+            "at_8.jsonl": 2,
+        }
+
+    def test_rows_of_a_killed_run_after_its_last_snapshot_are_gone_wherever_that_was(self, tmp_path):
+        seen = []
+
+        def training(out, iterations, resume_from=None):
+            trainer = Trainer(CountingUpdater(4), (iterations, "iteration"), out=tmp_path / out)
+            trainer.extend(LogReport(trigger=(3, "iteration"), filename="log.jsonl"))
+            if resume_from is not None:
+                trainer.extend(lambda trainer: seen.append(lines_in(tmp_path / out / "log.jsonl")), name="look")
+                restored(resume_from, trainer)
+            trainer.run()
+            return trainer
+
+        training("whole", 30)
+        for stop in range(1, 30):
+            tree = tree_of(training("cut", stop))
+            training("cut", 30)  # was killed, after it wrote rows that no snapshot has
+            seen.clear()
+            training("cut", 30, resume_from=tree)
+            made = [[row["iteration"] for row in rows] for rows in seen]
+            assert made == [list(range(3, iteration + 1, 3)) for iteration in range(stop + 1, 31)]
+            assert without_time(seen[-1]) == without_time(lines_in(tmp_path / "whole" / "log.jsonl"))
+
+
+class TestOldName:
+    def test_log_name_still_works(self, tmp_path):
+        with pytest.warns(DeprecationWarning, match="log_name is deprecated; use filename") as warned:
+            report = LogReport(log_name="old")
+        assert warned[0].filename == __file__
+        run(tmp_path, report)
+        assert os.listdir(tmp_path) == ["old"]
+
+    def test_log_name_may_be_none_as_in_chainer(self, tmp_path):
+        with pytest.warns(DeprecationWarning, match="log_name is deprecated"):
+            report = LogReport(log_name=None)
+        run(tmp_path, report)
+        assert os.listdir(tmp_path) == []
+        assert len(report.log) == 2
+
+    def test_both_names_are_refused(self):
+        with pytest.raises(TypeError, match="filename and its old name log_name were both given"):
+            LogReport(filename="a", log_name="b")
+
+
 class TestResuming:
     def test_every_row_is_the_same_bit_for_bit_wherever_the_run_was_stopped(self, tmp_path):
         whole = LogReport(trigger=(3, "iteration"))
@@ -154,6 +238,17 @@ class TestResuming:
         restored(tree, trainer)
         trainer.run()
         assert [[row["iteration"] for row in rows] for rows in seen] == [[4], [4]]
+
+    def test_rows_of_a_killed_run_are_gone_also_where_the_snapshot_has_none(self, tmp_path):
+        tree = tree_of(run(tmp_path, LogReport(), iterations=3))
+        run(tmp_path, LogReport(), iterations=8)
+        run(tmp_path, LogReport(), iterations=3, resume_from=tree)
+        assert rows_in(tmp_path / "log") == []
+
+    def test_no_file_is_made_where_there_was_none(self, tmp_path):
+        tree = tree_of(run(tmp_path, LogReport(), iterations=3))
+        run(tmp_path, LogReport(), iterations=3, resume_from=tree)
+        assert os.listdir(tmp_path) == []
 
     def test_a_file_that_is_gone_or_damaged_is_written_again(self, tmp_path):
         tree = tree_of(run(tmp_path, LogReport(), iterations=5))

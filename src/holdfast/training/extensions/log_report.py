@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from holdfast.reporter import DictSummary
 from holdfast.training.extension import Extension
+from holdfast.training.extensions.output_files import counts, fields_of, replacing
 from holdfast.training.triggers.interval import get_trigger
 
 if TYPE_CHECKING:
@@ -24,18 +27,21 @@ class LogReport(Extension):
 
     A row also has `epoch` (finished epochs; left out where the iterator counts none), `iteration` (finished updates)
     and `elapsed_time` (seconds of training). A resumed run gives the same rows, bit for bit, but for `elapsed_time`.
+    At iteration 0 (with `call_before_training`) there is a row whatever `trigger` says.
 
     Args:
         keys: the names of the values to take in; all by default.
         trigger: when to make a row: a trigger, or a pair such as (1, "epoch"). It is not the one that `extend` takes,
             by which values are taken in: in every iteration, unless `extend` is told otherwise.
         postprocess: called with each new row, a dict, which it may change.
-        filename: the file in the trainer's `out` that holds all rows, as a JSON array. It may hold fields that are
-            filled from the newest row: "log_{iteration}" makes a file of its own for each. None: no file.
+        filename: the file in the trainer's `out` that holds all rows: as a JSON array, or, where the name ends in
+            ".jsonl", as a JSON object on a line each. It may hold fields that are filled from the newest row:
+            "log_{iteration}" makes a file of its own for each. None: no file.
+        log_name: deprecated; means `filename`.
 
     Raises:
-        TypeError: `keys` is one string, or `trigger` is none.
-        ValueError: the trigger's period or unit is not one.
+        TypeError: `keys` is one string, `trigger` is none, or both `filename` and `log_name` were given.
+        ValueError: the trigger's period or unit is not one, or `filename` is no name.
     """
 
     def __init__(
@@ -44,13 +50,21 @@ class LogReport(Extension):
         trigger: Any = (1, "epoch"),
         postprocess: Callable[[dict[str, Any]], None] | None = None,
         filename: str | None = "log",
+        *,
+        log_name: str | EllipsisType | None = ...,
     ) -> None:
         if isinstance(keys, str):
             raise TypeError(f"LogReport: keys must be a list of names: [{keys!r}], not {keys!r}")
+        if not isinstance(log_name, EllipsisType):
+            if filename != "log":
+                raise TypeError("LogReport: filename and its old name log_name were both given; give filename")
+            warnings.warn("LogReport: log_name is deprecated; use filename", DeprecationWarning, stacklevel=2)
+            filename = log_name
         self._keys = None if keys is None else list(keys)
         self._trigger = get_trigger(trigger)
         self._postprocess = postprocess
         self._filename = filename
+        self._fields = [] if filename is None else fields_of("LogReport", filename)
         self._log: list[dict[str, Any]] = []
         self._summary = DictSummary()
 
@@ -60,8 +74,8 @@ class LogReport(Extension):
         return self._log
 
     def initialize(self, trainer: Trainer) -> None:
-        """Write the rows that were restored, if any, over what a killed run left."""
-        if self._log:
+        """Write the rows that were restored over what a killed run left; also where there are none yet."""
+        if self._log or (trainer.updater.iteration > 0 and self._is_there(trainer.out)):
             self._write(trainer.out)
 
     def __call__(self, trainer: Trainer) -> None:
@@ -74,7 +88,7 @@ class LogReport(Extension):
         if self._keys is not None:
             observation = {key: observation[key] for key in self._keys if key in observation}
         self._summary.add(observation)
-        if self._trigger(trainer):
+        if trainer.updater.iteration == 0 or self._trigger(trainer):
             self._log.append(self._row(trainer))
             self._summary = DictSummary()
             self._write(trainer.out)
@@ -88,12 +102,7 @@ class LogReport(Extension):
         self._log = json.loads(serializer("_log", json.dumps(self._log)))
 
     def _row(self, trainer: Trainer) -> dict[str, Any]:
-        row: dict[str, Any] = self._summary.compute_mean()
-        epoch = getattr(trainer.updater, "epoch", None)
-        if epoch is not None:
-            row["epoch"] = epoch
-        row["iteration"] = trainer.updater.iteration
-        row["elapsed_time"] = trainer.elapsed_time
+        row: dict[str, Any] = {**self._summary.compute_mean(), **counts(trainer), "elapsed_time": trainer.elapsed_time}
         if self._postprocess is not None:
             self._postprocess(row)
         try:
@@ -105,14 +114,19 @@ class LogReport(Extension):
                 "postprocess may leave numbers, strings, None, lists and dicts in it"
             ) from error
 
+    def _is_there(self, out: str | os.PathLike[str]) -> bool:
+        """Whether there is a file that a first row would replace."""
+        if self._filename is None or self._fields:
+            return False
+        return os.path.exists(os.path.join(out, self._filename.format()))
+
     def _write(self, out: str | os.PathLike[str]) -> None:
         """Write all rows, wholly or not at all. A power cut may undo it; `initialize` then does it again."""
         if self._filename is None:
             return
-        path = os.path.join(out, self._filename.format(**self._log[-1]))
-        folder, name = os.path.split(path)
-        os.makedirs(folder, exist_ok=True)
-        partial = os.path.join(folder, f".{name}.partial")  # the same each time: a killed run leaves one at most
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump(self._log, file, indent=4)
-        os.replace(partial, path)
+        name = self._filename.format(**(self._log[-1] if self._log else {}))
+        with replacing(out, name) as path, open(path, "w", encoding="utf-8") as file:
+            if name.endswith(".jsonl"):
+                file.writelines(json.dumps(row) + "\n" for row in self._log)
+            else:
+                json.dump(self._log, file, indent=4)

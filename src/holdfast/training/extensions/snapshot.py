@@ -14,24 +14,22 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from holdfast import files
 from holdfast.errors import HoldfastError
-from holdfast.keep import Policy, last
-from holdfast.serializers import save_npz
+from holdfast.keep import Policy
 from holdfast.snapshot import Snapshot
-from holdfast.state.capture import Capture
+from holdfast.state.capture import capture
+from holdfast.state.load import Builder
+from holdfast.state.restore import restore
 from holdfast.training.extension import Extension
-from holdfast.training.extensions.snapshot_files import Files, Foreign, Own, restore_in_place
+from holdfast.training.extensions import snapshot_hosts as hosts
+from holdfast.training.extensions.snapshot_arguments import Savefun, check_arguments, files_and_writer
 from holdfast.training.extensions.snapshot_names import Filename, Template
-from holdfast.writers import Pending, SimpleWriter
+from holdfast.writers import Pending
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
 
 _log = logging.getLogger("holdfast")
-
-Savefun = Callable[[str, Any], Any]
-ON_FAILURE = ("raise", "warn")
 
 
 def snapshot_object(
@@ -125,6 +123,7 @@ class _Snapshot(Extension):
     trigger = (1, "epoch")
     priority = -100
     is_snapshot = True
+    needs_model_state = True  # a manager of pytorch-pfn-extras would close its models otherwise
 
     def __init__(
         self,
@@ -146,14 +145,9 @@ class _Snapshot(Extension):
         if num_retain is not None:
             warnings.warn(f"{function}: num_retain is deprecated, use n_retains", DeprecationWarning, stacklevel=3)
             n_retains = num_retain
-        _check_arguments(function, savefun, condition, writer, n_retains, keep, loadfun, on_failure)
+        check_arguments(function, savefun, condition, writer, n_retains, keep, loadfun, on_failure)
         self._names = Filename(filename)
         role = "trainer" if target is None else "object"
-        if self._names.template is None and (keep is not None or n_retains > 0 or autoload):
-            raise ValueError(
-                f"{function}: filename is a function, and names that it made cannot be told from others: use a format "
-                "string with n_retains, keep and autoload"
-            )
         self.filename = filename
         self.condition = condition if condition is not None else lambda: True
         self.n_retains = n_retains
@@ -162,10 +156,16 @@ class _Snapshot(Extension):
         self._target = target
         self._on_error = bool(snapshot_on_error)
         self._on_failure = on_failure
-        self._files, self.writer = _files(
+        self._files, self.writer = files_and_writer(
             function, self._names, role, bool(autoload), savefun, writer, n_retains, keep, loadfun
         )
         self._resumed = False
+        self._restored: hosts.HostState | None = None
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The class; in the eyes of pytorch-pfn-extras one of its own."""
+        return hosts.class_for_hosts(_Snapshot)
 
     @property
     def resume_last(self) -> bool:  # type: ignore[override]
@@ -186,28 +186,30 @@ class _Snapshot(Extension):
             MismatchError: the newest good one does not fit; nothing was changed.
         """
         self._resumed = True
-        self._files.open(trainer)
-        self._files.lock()
+        self._open(trainer)
         try:
             return self._load(trainer) if self.autoload else None
         except BaseException:
             self._files.close()  # a trainer does not finalize what did not begin
             raise
 
-    def _load(self, trainer: Trainer) -> str | None:
-        if self._target is not None and _is_restored_with_the_trainer(trainer, self._target):
-            _log.info("%s: not loaded by itself, it is restored with the trainer", self._names.template)
-            return None
-        return self._files.resume(trainer if self._target is None else self._target, self.writer)
-
     def initialize(self, trainer: Trainer) -> str | None:
-        """Resume, in a trainer that does not call `resume`."""
-        return None if self._resumed else self.resume(trainer)
+        """Resume, in a host that does not call `resume`; where somebody else has called it, finish it."""
+        if not self._resumed:
+            return self.resume(trainer)
+        if self._restored is not None:
+            self._restored.set_generators_again()
+        return None
 
     def on_error(self, trainer: Trainer, exc: Exception, tb: TracebackType | None) -> None:
         """Take a snapshot of the failed run, where the extension was told to."""
-        if self._on_error:
+        if not self._on_error:
+            return
+        hosts.open_after_error(trainer)
+        try:
             self._take(trainer, "error")
+        except Exception:  # noqa: BLE001  not every host keeps it from taking the place of the loop's error
+            _log.exception("the snapshot of the failed run was not taken; the error of the loop is raised")
 
     def finalize(self, manager: object = None) -> None:
         """Finish what is being written, and let other processes write here."""
@@ -227,13 +229,40 @@ class _Snapshot(Extension):
 
     def prepare(self, trainer: Trainer) -> None:
         """Have memory ready for the first snapshot; a trainer calls this once the state has its final shape."""
-        self._files.prepare(trainer if self._target is None else self._target, self.writer)
+        self._files.prepare(self._state(trainer), self.writer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `serialize` saves, for a host that asks for a dict."""
+        state: dict[str, Any] = Builder(None).build(capture(self).root)
+        return state
+
+    def load_state_dict(self, to_load: dict[str, Any]) -> None:
+        """Have `serialize` restore what `state_dict` gave."""
+        restore(capture(to_load), self)
+
+    def _open(self, trainer: Trainer) -> None:
+        self._files.open(trainer)
+        self._files.lock()
+
+    def _load(self, trainer: Trainer) -> str | None:
+        if self._target is not None and _is_restored_with_the_trainer(trainer, self._target):
+            _log.info("%s: not loaded by itself, it is restored with the trainer", self._names.template)
+            return None
+        state = self._state(trainer)
+        loaded = self._files.resume(state, self.writer)
+        if isinstance(state, hosts.HostState):
+            self._restored = state
+        return loaded
+
+    def _state(self, trainer: Trainer) -> Any:
+        return hosts.state_of(trainer) if self._target is None else self._target
 
     def _take(self, trainer: Trainer, reason: str) -> None:
         name = self._names.of(trainer)
-        target = trainer if self._target is None else self._target
+        self._open(trainer)  # a host initializes no extension whose trigger says that it will not fire
         try:
-            pending = self._files.write(trainer, name, target, reason, self.writer, partial(self._watch, name))
+            state, handle = self._state(trainer), partial(self._watch, name)
+            pending = self._files.write(trainer, name, state, reason, self.writer, handle)
             if pending is not None and self._on_failure == "raise" and pending.done() and not pending.cancelled():
                 pending.result()
         except (HoldfastError, OSError) as error:
@@ -258,67 +287,5 @@ def _warn(name: str, error: BaseException) -> None:
 
 
 def _is_restored_with_the_trainer(trainer: Trainer, target: Any) -> bool:
-    others = [entry.extension for entry in trainer.entries() if isinstance(entry.extension, _Snapshot)]
-    return any(other.will_resume(trainer) for other in others) and Capture(trainer).holds(target)
-
-
-def _files(
-    function: str,
-    names: Filename,
-    role: str,
-    autoload: bool,
-    savefun: Savefun | None,
-    writer: Any,
-    n_retains: int,
-    keep: Policy | None,
-    loadfun: Savefun | None,
-) -> tuple[Files, Any]:
-    """How this extension's files are found again and read, and the writer that makes them."""
-    given = savefun if writer is None else getattr(writer, "savefun", None)
-    takes_jobs = writer is None or bool(getattr(writer, "takes_jobs", hasattr(writer, "submit")))
-    if given is files.save and (writer is None or hasattr(writer, "submit")):
-        given, takes_jobs = None, True  # what a writer does anyway
-    if takes_jobs and given is None and names.suffix != ".npz":
-        if loadfun is not None:
-            raise ValueError(f"{function}: loadfun is for files that a savefun wrote, and holdfast reads its own")
-        return Own(names, role, keep or (last(n_retains) if n_retains > 0 else None)), writer or SimpleWriter()
-    if keep is not None:
-        raise ValueError(
-            f"{function}: keep needs what the headers of snapshot files say, and a file in npz or of a savefun or "
-            "custom writer has none: use n_retains, or leave savefun and writer out"
-        )
-    if given is None and takes_jobs:
-        given = _save_stored_npz
-    if given in (save_npz, _save_stored_npz) and loadfun is None:
-        loadfun = restore_in_place
-    if autoload and loadfun is None:
-        what = "writer" if given is None else "savefun"
-        raise ValueError(
-            f"{function}: autoload cannot read what a {what} of your own writes: pass loadfun=, a function "
-            "loadfun(path, target)"
-        )
-    if writer is None:
-        writer = SimpleWriter(savefun=given)
-    return Foreign(names, max(n_retains, 0), loadfun), writer
-
-
-def _save_stored_npz(path: str, mapping: Any) -> None:
-    save_npz(path, mapping, compression=False)
-
-
-def _check_arguments(
-    function: str, savefun: Any, condition: Any, writer: Any, n_retains: Any, keep: Any, loadfun: Any, on_failure: Any
-) -> None:
-    if savefun is not None and writer is not None:
-        raise TypeError("savefun and writer arguments cannot be specified together.")
-    for name, value in (("savefun", savefun), ("condition", condition), ("writer", writer), ("loadfun", loadfun)):
-        if value is not None and not callable(value):
-            raise TypeError(f"{function}: {name} must be callable, not {type(value).__name__}")
-    if isinstance(n_retains, bool) or not hasattr(type(n_retains), "__index__"):
-        raise TypeError(f"{function}: n_retains must be an int, not {n_retains!r}")
-    if keep is not None and not isinstance(keep, Policy):
-        raise TypeError(f"{function}: keep must be a policy such as holdfast.keep.last(3), not {keep!r}")
-    if keep is not None and n_retains > 0:
-        raise TypeError(f"{function}: keep and n_retains cannot be specified together")
-    if on_failure not in ON_FAILURE:
-        raise ValueError(f"{function}: on_failure must be 'raise' or 'warn', not {on_failure!r}")
+    others = [extension for extension in hosts.extensions_of(trainer) if isinstance(extension, _Snapshot)]
+    return any(other.will_resume(trainer) for other in others) and hosts.holds(trainer, target)

@@ -1,33 +1,36 @@
 """The files of a snapshot extension: how they are written, which there are, and which of them go.
 
 `Own` are snapshot files: their headers say what they are. `Foreign` are npz files and whatever a savefun or a custom
-writer makes: all that is known of them is their names.
+writer makes: all that is known of them is their names. A run that Chainer began left npz files under the names of the
+former; it is resumed from these where there is nothing else.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from holdfast import reporter
-from holdfast.catalog import ERROR_SUFFIX, Collection
-from holdfast.errors import DamagedError, MismatchError
-from holdfast.files import opened
+from holdfast.catalog import ERROR_SUFFIX, Collection, Listing
+from holdfast.errors import DamagedError
 from holdfast.format.prefix import Facts
 from holdfast.keep import Best, Policy
 from holdfast.lock import Lock, acquire
-from holdfast.memory import Memory
+from holdfast.retention import is_good
 from holdfast.series import Series
 from holdfast.state.capture import capture
 from holdfast.state.flat import flatten
-from holdfast.state.restore import restore
 from holdfast.storage.local import LocalStorage
+from holdfast.training.extensions.snapshot_hosts import host_of, updater_of
 from holdfast.training.extensions.snapshot_names import Filename
+from holdfast.training.extensions.snapshot_restore import restore_in_place
 from holdfast.writers import Pending
 
 METRICS_BYTES = 1536  # that names and values of metrics may take in a header, which has 4 KiB for all facts
+
+_ZIP = b"PK\x03\x04"  # what an npz file begins with
 
 _log = logging.getLogger("holdfast")
 
@@ -134,6 +137,11 @@ class Own:
 
     def resume(self, target: Any, writer: Any) -> str | None:
         with self._opened_series(writer).room() as room:
+            listing = self._opened().read()
+            if not any(is_good(snapshot) for snapshot in listing.snapshots):
+                path, _ = _first_whole(self._npz_files(listing), lambda path: restore_in_place(path, target, room))
+                if path is not None:
+                    return path
             found = self._opened().resume(lambda snapshot: restore_in_place(snapshot, target, room))
         return None if found is None else os.fspath(found[1])
 
@@ -146,7 +154,7 @@ class Own:
         collection = self._opened()
         if reason == "error":
             name = collection.error_name(name)
-        updater = getattr(trainer, "updater", trainer)
+        updater = updater_of(trainer)
         metrics = _metrics_of(trainer, self._policy)
 
         def new_facts() -> Facts:
@@ -156,6 +164,16 @@ class Own:
 
         series = self._opened_series(writer)
         return series.save(target, new_facts, name, must=reason == "error", handle=handle)
+
+    def _npz_files(self, listing: Listing) -> list[str]:
+        """Those under names of this template, newest first: by the numbers in them."""
+        storage, numbers = self._folder.storage, {}
+        for path, _ in listing.damaged:
+            name = os.path.relpath(path, storage.location)
+            found = self._names.numbers(name)
+            if found is not None and storage.read(name, 0, len(_ZIP)) == _ZIP:
+                numbers[path] = found
+        return sorted(numbers, key=lambda path: numbers[path], reverse=True)
 
     def _opened_series(self, writer: Any) -> Series:
         if self._series is None:
@@ -199,21 +217,14 @@ class Foreign:
 
     def resume(self, target: Any, writer: Any) -> str | None:
         assert self._loadfun is not None
-        found = self._found()
-        bad = []
-        for name in [*reversed(found), *reversed(self._found(ERROR_SUFFIX))]:
-            path = os.path.join(self._folder.storage.location, name)
-            try:
-                self._loadfun(path, target)
-            except DamagedError as error:
-                _log.warning("passed over: %s", str(error))
-                bad.append(str(error))
-                continue
-            _log.info("%s: resumed from this file", path)
-            return path
-        if bad:
-            raise DamagedError(f"{self._folder.storage.location}: every snapshot is damaged: {'; '.join(bad)}")
-        return None
+        location, loadfun = self._folder.storage.location, self._loadfun
+        if loadfun is not restore_in_place:
+            target = host_of(target)
+        names = [*reversed(self._found()), *reversed(self._found(ERROR_SUFFIX))]
+        path, bad = _first_whole([os.path.join(location, name) for name in names], lambda path: loadfun(path, target))
+        if bad and path is None:
+            raise DamagedError(f"{location}: every snapshot is damaged: {'; '.join(bad)}")
+        return path
 
     def prepare(self, target: Any, writer: Any) -> None:
         """Nothing: what a writer of somebody else's does is not known."""
@@ -257,59 +268,19 @@ class Foreign:
                 )
 
 
-def restore_in_place(source: str | os.PathLike[str], target: Any, room: Memory | None = None) -> Any:
-    """Restore a target from a file of any format that holdfast reads.
-
-    An extension that only the trainer or only the file has is named and passed over: a program may gain or lose a
-    report without losing its run.
-    Raises:
-        MismatchError: the file does not fit; nothing was changed. Or the target cannot change in place.
-        DamagedError: the file is not what was written.
-    """
-    with opened(source, whole=True, room=room) as file:
-        tree = file.tree()
-        file.verify()
-        own = file.format == "snapshot"
-        extensions = _Extensions(file.where)
+def _first_whole(paths: Iterable[str], load: Callable[[str], Any]) -> tuple[str | None, list[str]]:
+    """The first file that can be loaded, and what is wrong with those before it."""
+    bad: list[str] = []
+    for path in paths:
         try:
-            restored = restore(
-                tree,
-                target,
-                casting="no" if own else "same_kind",
-                may_lack=extensions.may_lack,
-                may_have_more=extensions.may_have_more if own else lambda path: True,
-            )
-        except MismatchError as error:
-            raise MismatchError(f"{file.where}: {error}") from error
-    if restored is not target:
-        raise MismatchError(
-            f"{os.fspath(source)}: a {type(target).__name__} cannot change in place, so that an extension cannot "
-            "restore it; make it one of the updater's targets, or keep it in a dict"
-        )
-    return restored
-
-
-class _Extensions:
-    """Which of a trainer's extensions and their triggers a file and a program do not share; each is named once."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._named: set[str] = set()
-
-    def may_lack(self, path: str) -> bool:
-        return self._tolerates(path, "holds nothing of the extension %s, which begins here as a new one")
-
-    def may_have_more(self, path: str) -> bool:
-        return self._tolerates(path, "holds the extension %s, which this trainer does not have; its state is left out")
-
-    def _tolerates(self, path: str, what: str) -> bool:
-        branch, _, name = path.partition("/")
-        if branch not in ("extensions", "extension_triggers") or "/" in name:
-            return False
-        if name and name not in self._named:
-            self._named.add(name)
-            _log.warning("%s: " + what, self._where, f"'{name}'")
-        return True
+            load(path)
+        except DamagedError as error:
+            _log.warning("passed over: %s", str(error))
+            bad.append(str(error))
+            continue
+        _log.info("%s: resumed from this file", path)
+        return path, bad
+    return None, bad
 
 
 def _epoch_of(updater: Any) -> float | None:

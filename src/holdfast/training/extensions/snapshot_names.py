@@ -8,6 +8,8 @@ import string
 from collections.abc import Callable
 from typing import Any, Union
 
+from holdfast.training.extensions.snapshot_hosts import Fields
+
 Template = Union[str, "os.PathLike[str]", Callable[[Any], str]]
 
 _NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?)"
@@ -53,7 +55,7 @@ class Filename:
             AttributeError: the trainer has no such attribute.
         """
         if self.template is not None:
-            return self.template.format(trainer)
+            return self.template.format(Fields(trainer))
         assert callable(self._make)
         name = self._make(trainer)
         if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""One terminal for a progress bar and for everybody who prints lines: the lines go above the bar, whole.
+"""One terminal for progress bars and for everybody who prints lines: the lines go above the bars, whole.
 
 `import rich` happens only when a bar is drawn, and only on a terminal.
 """
@@ -12,8 +12,8 @@ from typing import Any
 
 BESIDE_A_BAR = 20  # characters of a label, a percentage and the gaps between
 
-_bars: dict[int, Any] = {}
-"""The rich console of each bar that is drawn now, by the identity of its stream. Process-wide, as terminals are."""
+_bottoms: dict[int, _Bottom] = {}
+"""Where bars are drawn now, by the identity of the stream. Process-wide, as terminals are."""
 
 
 def standard_output(stream: Any) -> Any:
@@ -32,18 +32,18 @@ def is_terminal(stream: Any) -> bool:
 
 
 def write_line(stream: Any, line: str) -> None:
-    """Write `line` and a newline: above the bar, if one is drawn on `stream`.
+    """Write `line` and a newline: above the bars, if any are drawn on `stream`.
 
     Args:
         stream: anything with `write`; None: standard output.
         line: plain text, without a newline; longer than the terminal is wide, it goes on in the next row.
     """
     stream = standard_output(stream)
-    console = _bars.get(id(stream))
-    if console is not None:
+    bottom = _bottoms.get(id(stream))
+    if bottom is not None:
         from rich.text import Text
 
-        console.print(Text(line), soft_wrap=True)
+        bottom.console.print(Text(line), soft_wrap=True)
         return
     stream.write(line + "\n")
     flush = getattr(stream, "flush", None)
@@ -54,26 +54,14 @@ def write_line(stream: Any, line: str) -> None:
 class Bars:
     """A few lines at the bottom of a terminal that are drawn again and again, while others print above them.
 
-    What is printed to the standard streams goes above it too, where they are terminals. Nothing is drawn in the
-    background: it stays as it is until the next `draw`, and is gone after `close`.
+    Where there are such lines already, these go below them. What is printed to the standard streams goes above all of
+    them too, where they are terminals. Nothing is drawn in the background: it stays as it is until the next `draw`, and
+    is gone after `close`.
     """
 
     def __init__(self, stream: Any) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._stream = stream
-        self._console = Console(file=stream, force_terminal=True)
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=is_terminal(sys.stdout),
-            redirect_stderr=is_terminal(sys.stderr),
-        )
-        self._live.start()
-        self._console.show_cursor(True)  # rich hides it, and after a kill nothing would bring it back
-        _bars[id(stream)] = self._console
+        self._bottom = _bottoms.get(id(stream)) or _Bottom(stream)
+        self._bottom.show(self, [])
 
     def draw(self, bars: Sequence[tuple[str, float]], length: int, lines: Sequence[str]) -> None:
         """Draw these instead of the last ones.
@@ -83,20 +71,60 @@ class Bars:
             length: characters that a bar takes, where the terminal is wide enough.
             lines: plain text below the bars; cut where the terminal ends.
         """
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
         table = Table.grid(padding=(0, 1))
-        length = max(1, min(length, self._console.width - BESIDE_A_BAR))
+        length = max(1, min(length, self._bottom.console.width - BESIDE_A_BAR))
         for label, fraction in bars:
             bar = ProgressBar(total=1.0, completed=fraction, width=length)
             table.add_row(f"{label:>10}", bar, f"{fraction:7.2%}")
         below = [Text(line, no_wrap=True, overflow="crop") for line in lines]
-        self._live.update(Group(table, *below), refresh=True)
+        self._bottom.show(self, [table, *below])
 
     def close(self) -> None:
-        """Remove it from the terminal, and give the standard streams back."""
-        _bars.pop(id(self._stream), None)
-        self._live.stop()
+        """Remove it from the terminal; the last one also gives the standard streams back."""
+        self._bottom.remove(self)
+
+
+class _Bottom:
+    """What all Bars of one stream have drawn, in the order in which they first did."""
+
+    def __init__(self, stream: Any) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._key = id(stream)
+        self._stream = stream  # held, so that no other can take its id
+        self._parts: dict[Bars, list[Any]] = {}
+        self.console = Console(file=stream, force_terminal=True)
+        self._live = Live(
+            console=self.console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=is_terminal(sys.stderr),
+        )
+        self._live.start()
+        self.console.show_cursor(True)  # rich hides it, and after a kill nothing would bring it back
+        _bottoms[self._key] = self
+
+    def show(self, bars: Bars, rows: list[Any]) -> None:
+        self._parts[bars] = rows
+        if rows:
+            self._draw()
+
+    def remove(self, bars: Bars) -> None:
+        if self._parts.pop(bars, None) is None:
+            return  # it is closed already
+        if self._parts:
+            self._draw()
+        else:
+            _bottoms.pop(self._key, None)
+            self._live.stop()
+
+    def _draw(self) -> None:
+        from rich.console import Group
+
+        self._live.update(Group(*[row for part in self._parts.values() for row in part]), refresh=True)
