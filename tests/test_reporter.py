@@ -149,8 +149,19 @@ class TestSummary:
     def test_one_of_chainers_own_files_can_be_read(self):
         stored = {"_x": np.float32(6.0), "_x2": np.float32(14.0), "_n": np.int64(3)}
         assert all(np.can_cast(value, np.float64, "safe") for value in stored.values())
-        assert all(type(value) is float for value in saved(Summary()).values())
         assert loaded(stored, Summary()).compute_mean() == 2.0
+
+    def test_chainer_can_read_it_which_wants_a_sum_of_weights_that_is_an_int(self):
+        summary = Summary()
+        summary.add(2.0, weight=3.0)
+        state = saved(summary)
+        assert {name: type(value) for name, value in state.items()} == {"_x": float, "_x2": float, "_n": int}
+        assert saved(loaded(state, Summary())) == state
+
+    def test_weights_that_are_no_ints_are_kept(self):
+        summary = Summary()
+        summary.add(2.0, weight=0.5)
+        assert saved(loaded(saved(summary), Summary()))["_n"] == 0.5
 
     def test_a_file_without_the_keys_warns_and_changes_nothing(self):
         summary = Summary()

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from files.test_file_verify import kernel_can_tell
 from holdfast import files
 from holdfast.errors import DamagedError, MismatchError
 
@@ -92,6 +93,27 @@ def test_an_archive_cut_off_anywhere_is_refused(path):
         path.write_bytes(raw[:size])
         with pytest.raises(DamagedError):
             files.load(path)
+
+
+LOST = """
+import os, sys
+from holdfast import files
+from holdfast.errors import DamagedError
+
+with files.opened(sys.argv[1]) as file:
+    os.truncate(sys.argv[1], 5000)  # from here on, touching the rest of the map is signal 7, as where a disk fails
+    try:
+        file.tree()
+    except DamagedError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not kernel_can_tell(), reason="only Linux from 5.14 on tells that a page cannot be read")
+def test_what_the_disk_does_not_give_is_damage_and_not_the_end_of_the_process(tmp_path, program):
+    np.savez(tmp_path / "large.npz", w=np.ones(100_000))
+    said = program(LOST, tmp_path / "large.npz").end()
+    assert said.startswith(f"{tmp_path / 'large.npz'}: cannot be read from the disk")
 
 
 def test_none_as_chainer_writes_it_is_none(tmp_path):

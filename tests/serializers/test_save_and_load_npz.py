@@ -1,35 +1,18 @@
-"""save_npz, load_npz and the serializer classes: Chainer's contract, without pickle."""
+"""save_npz and load_npz: Chainer's contract, without pickle."""
 
 from __future__ import annotations
 
 import io
 import os
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 
 import holdfast
-from holdfast.serializers import DictionarySerializer, NpzDeserializer, load_npz, save_npz
+from chainer_links import NAMES, Link
+from holdfast.serializers import load_npz, save_npz
 from holdfast.storage.base import TEMPORARY_SUFFIX
-
-
-class Link:
-    """An object as Chainer's are: one method saves and restores."""
-
-    def __init__(self, value=0.0, child=True):
-        self.W = np.full((2, 3), value, np.float32)
-        self.b = None
-        self.count = int(value)
-        self.name = f"link {value}"
-        self.child = Link(value + 1, child=False) if child else None
-
-    def serialize(self, serializer):
-        self.W = serializer("W", self.W)
-        self.b = serializer("b", self.b)
-        self.count = serializer("count", self.count)
-        self.name = serializer("name", self.name)
-        if self.child is not None:
-            self.child.serialize(serializer["child"])
 
 
 @pytest.fixture
@@ -40,7 +23,7 @@ def path(tmp_path):
 def test_an_object_comes_back_in_place_under_chainers_names(path):
     save_npz(path, Link(3.0))
     with np.load(path, allow_pickle=True) as file:
-        assert sorted(file) == ["W", "b", "child/W", "child/b", "child/count", "child/name", "count", "name"]
+        assert sorted(file) == NAMES
         assert file["b"].dtype == object
         assert file["b"][()] is None
     target = Link()
@@ -73,9 +56,65 @@ def test_an_open_file_is_written_to(path):
         assert int(file["count"]) == 1
 
 
+@pytest.mark.parametrize("compression", [True, False])
+def test_an_open_file_is_read_from_where_it_stands(compression):
+    stream = io.BytesIO()
+    stream.write(b"before")
+    save_npz(stream, Link(1.0), compression=compression)
+    stream = io.BytesIO(stream.getvalue()[6:])
+    target = Link()
+    load_npz(stream, target)
+    assert (target.count, target.child.count) == (1, 2)
+
+
+def test_an_open_file_of_another_format_is_named(path):
+    path.write_bytes(b"what is not an archive")
+    with open(path, "rb") as file, pytest.raises(holdfast.UnknownFormatError, match=r"state: is of no format"):
+        load_npz(file, Link())
+    with pytest.raises(holdfast.UnknownFormatError, match="the BytesIO: is of no format"):
+        load_npz(io.BytesIO(path.read_bytes()), Link())
+
+
 def test_a_mapping_of_arrays_is_written_as_it_is_so_that_it_is_a_savefun(path):
     save_npz(path, {"a/b": np.arange(2), "none": np.asarray(None), "file": np.ones(1)})
     assert list(holdfast.load(path)) == ["a/b", "none", "file"]
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_a_dict_of_single_values_is_written_under_its_keys(path, kind):
+    save_npz(path, kind({"a/b": np.arange(2), "a/c": 3, "~": None, "e": "text", "f": np.float32(1.5)}))
+    assert list(holdfast.load(path)) == ["a/b", "a/c", "~", "e", "f"]
+    target = {"a": {"b": np.zeros(2, int), "c": 0}, "~": 1, "e": "", "f": np.float32(0)}
+    load_npz(path, target)
+    assert target["a"].pop("b").tolist() == [0, 1]
+    assert target == {"a": {"c": 3}, "~": None, "e": "text", "f": 1.5}
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+def test_a_name_that_would_be_another_one_in_the_file_is_refused(path, name):
+    with pytest.raises(holdfast.CaptureError, match="cannot be the name of an array in a file"):
+        save_npz(path, {name: np.zeros(1)})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["O", "T"])
+def test_an_array_that_is_no_plain_bytes_is_refused_by_name(path, kind):
+    if kind == "T" and not hasattr(np.dtypes, "StringDType"):
+        pytest.skip("this numpy has no StringDType")
+    array = np.array(["a"], np.dtypes.StringDType() if kind == "T" else object)
+    with pytest.raises(holdfast.CaptureError, match=r"'a/b': an array of"):
+        save_npz(path, {"a/b": array})
+    assert not path.exists()
+
+
+def test_a_full_disk_is_a_commit_error_and_the_older_file_stays(path, on_a_full_disk):
+    save_npz(path, Link(1.0))
+    before = path.read_bytes()
+    said = on_a_full_disk(f"from holdfast.serializers import save_npz as save; path = {str(path)!r}")
+    assert said.startswith("CommitError")
+    assert str(path) in said
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["state"]
 
 
 def test_a_failing_save_leaves_the_older_file_and_no_temporary(path):
@@ -92,6 +131,43 @@ def test_part_of_a_file_is_loaded_by_its_path(path):
     target = Link()
     load_npz(path, target, path="updater/model/")
     assert target.count == 5
+
+
+def test_a_path_that_is_not_there_is_an_error_that_names_the_file(path):
+    save_npz(path, {"model": Link()})
+    with pytest.raises(holdfast.NotFoundError, match=r"state: there is no 'modle'"):
+        load_npz(path, Link(), path="modle/")
+
+
+def test_a_path_that_is_not_there_restores_nothing_unless_strict_and_says_so(path, caplog):
+    save_npz(path, {"model": Link(3.0)})
+    target = Link(1.0)
+    load_npz(path, target, path="modle/", strict=False)
+    assert (target.count, target.child.count) == (1, 2)
+    assert "there is no 'modle'" in caplog.text
+
+
+def test_a_misfit_names_the_file(path):
+    save_npz(path, {"W": np.ones(3)})
+    with pytest.raises(holdfast.MismatchError, match=r"state: the snapshot does not fit the target"):
+        load_npz(path, {"W": np.zeros(4)})
+
+
+def test_a_target_that_cannot_change_in_place_is_refused(path):
+    save_npz(path, {"0": 5, "1": 6})
+    with pytest.raises(holdfast.MismatchError, match=r"a tuple cannot change in place; use holdfast\.restore"):
+        load_npz(path, (0, 0))
+
+
+@pytest.mark.parametrize("change", [lambda raw: raw[:-30], lambda raw: raw + bytes(4096)], ids=["cut off", "padded"])
+@pytest.mark.parametrize("save", [save_npz, holdfast.save])
+def test_a_file_that_is_not_as_long_as_it_was_is_damaged_and_nothing_is_changed(path, save, change):
+    save(path, Link(3.0))
+    path.write_bytes(change(path.read_bytes()))
+    target = Link()
+    with pytest.raises(holdfast.DamagedError, match="state"):
+        load_npz(path, target)
+    assert (target.count, target.W.any()) == (0, False)
 
 
 def test_what_only_the_file_holds_is_left_out_as_in_chainer(path):
@@ -113,7 +189,15 @@ def test_a_missing_name_is_an_error_unless_not_strict_and_nothing_is_changed(pat
 
 
 @pytest.mark.parametrize(
-    "ignored", ["count", ["count"], lambda name: name == "count", [lambda name: name.startswith("cou"), "absent"]]
+    "ignored",
+    [
+        "count",
+        ["count"],
+        iter(["count"]),
+        lambda name: name == "count",
+        [lambda name: name.startswith("cou"), "absent"],
+    ],
+    ids=["name", "list", "iterator", "function", "functions"],
 )
 def test_ignored_names_keep_their_values(path, ignored):
     save_npz(path, Link(2.0))
@@ -128,6 +212,13 @@ def test_ignored_names_may_be_missing_and_of_another_shape(path):
     load_npz(path, target, ignore_names=["b", "c"])
     assert target["a"].all()
     assert not target["b"].any()
+
+
+def test_names_are_ignored_as_they_stand_in_the_file_below_a_path(path):
+    np.savez(path.with_suffix(".npz"), **{"model/a~b": np.ones(2), "model/c": np.ones(2), "model/d": np.ones(2)})
+    target = {"a~b": np.zeros(2), "c": np.zeros(2), "d": np.zeros(2)}
+    load_npz(path.with_suffix(".npz"), target, path="model/", ignore_names=["model/a~b", "model/c", "d"])
+    assert [one.any() for one in target.values()] == [False, False, True]
 
 
 def test_what_cannot_be_ignored_is_refused(path):
@@ -170,6 +261,17 @@ def test_snapshot_files_are_recognised_by_their_content(path):
     assert (target.count, target.child.count) == (4, 5)
 
 
+def test_damage_to_a_snapshot_file_is_found_and_nothing_is_changed(path):
+    holdfast.save(path, Link(4.0))
+    raw = bytearray(path.read_bytes())
+    raw[raw.rindex(np.float32(4.0).tobytes())] ^= 1
+    path.write_bytes(raw)
+    target = Link()
+    with pytest.raises(holdfast.DamagedError, match="state: the leaf 'W'"):
+        load_npz(path, target)
+    assert not target.W.any()
+
+
 def test_a_pickled_object_is_refused_by_name_and_never_unpickled(path):
     class Evil:
         def __reduce__(self):
@@ -186,40 +288,6 @@ def test_no_pickle_but_that_of_none_is_written(path):
         for name in file:
             if name.rpartition("/")[2] != "b":
                 file[name]  # raises where it is pickled
-
-
-def test_the_serializer_classes_work_as_chainers():
-    serializer = DictionarySerializer()
-    serializer.save(Link(2.0))
-    serializer["deep"]("x", np.arange(3))
-    assert serializer.target["child/count"] == 3
-    assert serializer.target["deep/x"].tolist() == [0, 1, 2]
-    target = Link()
-    NpzDeserializer(serializer.target).load(target)
-    assert (target.count, target.b, target.child.name) == (2, None, "link 3.0")
-
-
-def test_a_dictionary_serializer_writes_below_its_path_and_copies():
-    target, array = {}, np.arange(3)
-    child = DictionarySerializer(target)["/a/"]
-    assert child("b", array) is array
-    array[:] = 9
-    assert target["a/b"].tolist() == [0, 1, 2]
-
-
-def test_a_deserializer_raises_key_error_unless_not_strict():
-    with pytest.raises(KeyError):
-        NpzDeserializer({})("a", 1)
-    assert NpzDeserializer({}, strict=False)("a", 1) == 1
-    assert NpzDeserializer({"x/a": np.asarray(2)})["x"]("a", 1) == 2
-    assert NpzDeserializer({"a": np.asarray(2)}, ignore_names="a")("a", 1) == 1
-    assert "a" in NpzDeserializer({"a/b": np.zeros(1)})
-    assert "b" not in NpzDeserializer({"a/b": np.zeros(1)})
-
-
-def test_a_value_of_none_takes_what_is_stored():
-    found = NpzDeserializer({"a": np.arange(2)})("a", None)
-    assert found.tolist() == [0, 1]
 
 
 def test_a_torch_optimizer_goes_through_npz(path):

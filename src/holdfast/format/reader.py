@@ -29,6 +29,7 @@ StrPath = Union[str, "os.PathLike[str]"]
 
 _UNREADABLE = "cannot be read from the disk"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty archive
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class SnapshotFile:
@@ -120,7 +121,7 @@ class SnapshotFile:
         if self.format == "snapshot":
             tree, self._sums = snapshot_file.read_tree(self._checked_header(), source.memory)
             return tree
-        if source.is_slow:
+        if source.is_slow or self.format == "npz":  # all of an archive is read now
             bring_all(source, self.where)
         if self.format == "safetensors":
             tree, self._metadata = safetensors_file.parse(source.memory, self.where)
@@ -244,9 +245,12 @@ def _recognise(page: bytes, where: str) -> str:
         return "safetensors"
     if resembles_snapshot(page) or len(page) < 2 * PREFIX.size:
         return "snapshot"  # whatever is left of one: reading its facts says what is wrong
+    way_out = "read it with the library that wrote it"
+    if page.startswith(_HDF5):
+        way_out = "it is an HDF5 file, which holdfast.serializers.load_hdf5 reads if Chainer or save_hdf5 wrote it"
     raise UnknownFormatError(
         f"{where}: is of no format that holdfast reads: snapshot files, safetensors files, npz archives of arrays. It "
-        f"begins with {page[:16]!r}; read it with the library that wrote it"
+        f"begins with {page[:16]!r}; {way_out}"
     )
 
 

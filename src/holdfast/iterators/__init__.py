@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from holdfast.iterators.batch_iterator import BatchIterator
+from holdfast.iterators.loader_iterator import LoaderIterator
 
-__all__ = ["BatchIterator"]
+__all__ = ["BatchIterator", "LoaderIterator"]

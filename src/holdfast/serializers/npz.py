@@ -13,41 +13,57 @@ from typing import Any, BinaryIO, Union
 
 import numpy as np
 
+from holdfast.errors import UnknownFormatError
 from holdfast.files import opened
+from holdfast.format.reader import SnapshotFile, parse
+from holdfast.serializers.flat_file import (
+    AnyArray,
+    FlatDeserializer,
+    FlatSerializer,
+    StrPath,
+    arrays_of,
+    is_none,
+    node_of,
+    part_of,
+    restore_into,
+    serialize,
+    untyped,
+    written,
+)
 from holdfast.state import lookup
 from holdfast.state.capture import capture
-from holdfast.state.flat import by_name, flatten
+from holdfast.state.encoding import collector_paused
+from holdfast.state.flat import by_name
 from holdfast.state.loading import detached
-from holdfast.state.restore import restore
-from holdfast.state.serializable import TreeDeserializer
-from holdfast.state.tree import Array, Branch, Leaf, Node, StateTree, Value
-from holdfast.storage.handover import handed_over
+from holdfast.state.tree import Node, StateTree, unescape
 
-Arrays = Mapping[str, np.ndarray[Any, Any]]
+__all__ = ["DictionarySerializer", "NpzDeserializer", "load_npz", "save_npz", "serialize"]
+
 Ignored = Union[str, Callable[[str], bool], Iterable[Union[str, Callable[[str], bool]]], None]
 
 
-def save_npz(file: str | os.PathLike[str] | BinaryIO, obj: object, compression: bool = True) -> None:
+def save_npz(file: StrPath | BinaryIO, obj: object, compression: bool = True) -> None:
     """Write the state of `obj` into an npz file, as `numpy.load` and Chainer's `load_npz` read it.
 
     Args:
         file: a path, which is written under exactly this name, durably and in one step; or a binary file.
-        obj: anything that can be captured; or a dict of names to arrays, written as it is: this is a savefun too.
+        obj: anything that can be captured; or a dict of names to arrays and single values, which is written as it is:
+            this is a savefun too.
         compression: deflate each array.
     Raises:
         CaptureError: something in `obj` cannot be kept; names its path.
-        CommitError: the file could not be made durable; an older one of that name is as it was.
+        CommitError: the file could not be written or made durable; an older one of that name is as it was.
     """
-    arrays = obj if _is_flat(obj) else serialize(obj)
+    arrays = arrays_of(obj)
     if isinstance(file, str | os.PathLike):
-        with handed_over(file) as path, open(path, "wb") as partial:
+        with written(file, sum([array.nbytes for array in arrays.values()])) as path, open(path, "wb") as partial:
             _write(partial, arrays, compression)
     else:
         _write(file, arrays, compression)
 
 
 def load_npz(
-    file: str | os.PathLike[str],
+    file: StrPath | BinaryIO,
     obj: Any,
     path: str = "",
     strict: bool = True,
@@ -60,49 +76,34 @@ def load_npz(
     fit changes nothing.
 
     Args:
-        file: a path.
+        file: a path, or a binary file, which is read to its end.
         obj: what can be restored in place.
         path: the part of the file that holds `obj`, such as "updater/model:main/".
         strict: a name that the file lacks is an error; else the object keeps its value.
-        ignore_names: names, or functions that tell of a name whether it is left alone.
+        ignore_names: whole names, or functions that tell of one whether it is left alone.
     Raises:
         MismatchError: it does not fit; nothing was changed, or the message says what became of each object.
+        NotFoundError: the file has no such `path`, and `strict` is set.
         DamagedError: the file is not whole.
         UnknownFormatError: it holds Python objects, or is of no format that holdfast reads.
     """
-    with opened(file) as opened_file:
-        tree = opened_file.tree()
-        node = lookup.at(tree.root, path)
-        opened_file.verify(StateTree(node).leaves())
-        if ignore_names is not None:
-            node = _without(node, capture(obj).root, path.strip("/"), _matchers(ignore_names))
-        restore(
-            StateTree(node, tree.reserved if not path.strip("/") else None),
-            obj,
-            strict=strict,
-            casting="same_kind",
-            may_have_more=lambda name: True,
-        )
+    ignored = _matchers(ignore_names)
+    with collector_paused(), _opened(file) as source:
+        tree = source.tree()
+        node = part_of(lambda: lookup.at(tree.root, path), strict, source.where)
+        source.verify(StateTree(node).leaves())
+        if ignored:
+            node = _without(node, capture(obj).root, path.strip("/"), ignored)
+        restore_into(obj, StateTree(node, tree.reserved if not path.strip("/") else None), strict, source.where)
 
 
-def serialize(obj: object) -> dict[str, np.ndarray[Any, Any]]:
-    """The state of `obj` as flat names and arrays, each a copy that belongs to the caller.
-
-    Raises:
-        CaptureError: something in it cannot be kept; names its path.
-    """
-    return flatten(capture(obj))
-
-
-class DictionarySerializer:
+class DictionarySerializer(FlatSerializer):
     """Chainer's serializer into a dict: `target` maps names joined by "/" to arrays.
 
     Args:
         target: the dict to write into; a new one by default.
         path: what stands before every name; "" or ending in "/".
     """
-
-    loading = False
 
     def __init__(self, target: dict[str, Any] | None = None, path: str = "") -> None:
         self.target: dict[str, Any] = {} if target is None else target
@@ -112,22 +113,11 @@ class DictionarySerializer:
         """The serializer for the part `key`."""
         return DictionarySerializer(self.target, f"{self.path}{key.strip('/')}/")
 
-    def __call__(self, key: str, value: Any) -> Any:
-        """Save `value`, an array, a scalar or anything that can be captured, under `key`, and return it."""
-        name = self.path + key.strip("/")
-        for below, array in flatten(capture({"_": value})).items():
-            self.target[name + below.removeprefix("_")] = array
-        return value
-
-    def save(self, obj: Any) -> None:
-        """Save an object: one with a `serialize` method, or anything else that can be captured."""
-        if callable(getattr(type(obj), "serialize", None)):
-            obj.serialize(self)
-        else:
-            self.target.update({self.path + name: array for name, array in serialize(obj).items()})
+    def _put(self, name: str, array: AnyArray) -> None:
+        self.target[self.path + name] = array
 
 
-class NpzDeserializer:
+class NpzDeserializer(FlatDeserializer):
     """Chainer's deserializer from a mapping of names to arrays, such as `numpy.load` returns.
 
     Args:
@@ -135,16 +125,18 @@ class NpzDeserializer:
         path: what stands before every name; "" or ending in "/".
         strict: a missing name is a KeyError; else the value stays.
         ignore_names: as for `load_npz`.
+    Raises:
+        ValueError: `ignore_names` holds something else than names and functions.
     """
 
-    loading = True
-
-    def __init__(self, npz: Arrays, path: str = "", strict: bool = True, ignore_names: Ignored = None) -> None:
+    def __init__(
+        self, npz: Mapping[str, AnyArray], path: str = "", strict: bool = True, ignore_names: Ignored = None
+    ) -> None:
         self.npz = npz
         self.path = path
         self.strict = strict
-        self.ignore_names = ignore_names
-        self._ignored = _matchers(ignore_names)
+        self.ignore_names = _listed(ignore_names)
+        self._ignored = _matchers(self.ignore_names)
 
     def __getitem__(self, key: str) -> NpzDeserializer:
         """The deserializer for the part `key`."""
@@ -156,71 +148,74 @@ class NpzDeserializer:
         return name in self.npz or any(one.startswith(name + "/") for one in self.npz)
 
     def __call__(self, key: str, value: Any) -> Any:
-        """What is stored under `key`: `value` itself where it changes in place, else a new one.
+        """What is stored under `key`: `value` itself where it changes in place or is ignored, else a new one.
 
         Raises:
             KeyError: there is nothing, and `strict` is set.
             MismatchError: it does not fit `value`.
+            UnknownFormatError: it holds Python objects.
         """
         name = self.path + key.strip("/")
         if any(matches(name) for matches in self._ignored):
             return value
-        found = {one: _node(one, array) for one, array in self.npz.items() if one == name or one.startswith(name + "/")}
-        if not found and not self.strict:
-            return value
-        root = Branch("untyped", tuple(found), tuple(found.values()))
-        return TreeDeserializer(_restore_part, root, "")(name, value)
+        return super().__call__(key, value)
 
-    def load(self, obj: Any) -> None:
-        """Restore an object with a `serialize` method."""
-        obj.serialize(self)
+    @property
+    def _place(self) -> str:
+        return self.path.strip("/")
 
+    def _find(self, name: str) -> dict[str, Node]:
+        whole = self.path + name
+        if name and whole in self.npz:
+            return {name: self._node(whole)}
+        above = whole + "/" if name else whole
+        return {one[len(self.path) :]: self._node(one) for one in self.npz if one.startswith(above)}
 
-def _restore_part(node: Node, value: Any, path: str) -> Any:
-    return restore(StateTree(node), value, casting="same_kind", may_have_more=lambda name: True)
-
-
-def _node(name: str, array: Any) -> Node:
-    data = np.asarray(array)
-    if data.dtype == object and data.shape == () and data.item() is None:
-        return Value("none", None)
-    captured = capture({"_": data}).root
-    assert isinstance(captured, Branch)
-    node = captured.children[0]
-    assert isinstance(node, Array)
-    return Array(Leaf(name, node.leaf.dtype, node.leaf.shape, node.leaf.nbytes, node.leaf.source), "numpy")
+    def _node(self, whole: str) -> Node:
+        try:
+            array = np.asarray(self.npz[whole])
+        except ValueError as error:  # numpy's, of a pickle
+            raise UnknownFormatError(f"{whole!r}: {error}; load_npz reads Chainer's files without pickle") from None
+        return node_of(whole, array)
 
 
-def _is_flat(obj: object) -> bool:
-    return type(obj) is dict and all(type(key) is str and type(one) is np.ndarray for key, one in obj.items())
+def _opened(file: StrPath | BinaryIO) -> SnapshotFile:
+    read = getattr(file, "read", None)
+    if read is None:
+        return opened(file, whole=True)
+    return parse(memoryview(read()), str(getattr(file, "name", f"the {type(file).__name__}")))
 
 
-def _write(file: Any, arrays: Any, compression: bool) -> None:
+def _write(file: Any, arrays: Mapping[str, AnyArray], compression: bool) -> None:
     method = zipfile.ZIP_DEFLATED if compression else zipfile.ZIP_STORED
     with zipfile.ZipFile(file, "w", method, allowZip64=True) as archive:
         for name, array in arrays.items():
-            is_none = array.dtype == object and array.shape == () and array[()] is None
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=is_none)
+                np.lib.format.write_array(member, array, allow_pickle=is_none(array))
 
 
-def _matchers(ignored: Ignored) -> list[Callable[[str], bool]]:
+def _listed(ignored: Ignored) -> list[str | Callable[[str], bool]]:
     if ignored is None:
         return []
     listed = [ignored] if isinstance(ignored, str) or callable(ignored) else list(ignored)
     for one in listed:
         if not isinstance(one, str) and not callable(one):
             raise ValueError(f"ignore_names holds a {type(one).__name__}; want names and functions of a name")
-    return [one if callable(one) else one.__eq__ for one in listed]
+    return listed
+
+
+def _matchers(ignored: Ignored) -> list[Callable[[str], bool]]:
+    return [one if callable(one) else one.__eq__ for one in _listed(ignored)]
 
 
 def _without(node: Node, today: Node, path: str, ignored: list[Callable[[str], bool]]) -> Node:
     """The same names, but for the ignored ones, which get the value that the object has today."""
 
     def is_ignored(name: str) -> bool:
-        whole = f"{path}/{name}" if path else name
-        return any(matches(whole) for matches in ignored)
+        plain = "/".join([str(unescape(part)) for part in name.split("/")])  # as Chainer spells it
+        spelled = [f"{path}/{one}" if path else one for one in dict.fromkeys((name, plain))]
+        return any(matches(one) for one in spelled for matches in ignored)
 
     found = {name: one for name, one in by_name(node).items() if not is_ignored(name)}
     found.update({name: detached(one) for name, one in by_name(today).items() if is_ignored(name)})
-    return Branch("untyped", tuple(found), tuple(found.values()))
+    return untyped(found)

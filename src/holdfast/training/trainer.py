@@ -199,9 +199,12 @@ class Trainer:
         When restoring, an extension that the file knows nothing of is left as it is, and its trigger begins here.
         """
         _serialize(serializer, "updater", self.updater)
-        _serialize(serializer, "stop_trigger", self.stop_trigger)
         extensions, triggers = serializer["extensions"], serializer["extension_triggers"]
         loading = getattr(serializer, "loading", False)
+        if not loading or "stop_trigger" in serializer:
+            _serialize(serializer, "stop_trigger", self.stop_trigger)
+        elif hasattr(self.stop_trigger, "serialize"):  # of an old Chainer, or one that Chainer keeps nothing of
+            self.stop_trigger.serialize(serializer["stop_trigger"])
         for name, entry in self._extensions.items():
             if not loading or name in extensions:
                 _serialize(extensions, name, entry.extension)

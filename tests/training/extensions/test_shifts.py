@@ -204,7 +204,7 @@ def test_an_optimizer_or_attribute_that_is_not_there_is_named():
         (lambda: extensions.ExponentialShift(0.5, "lr"), TypeError, "attr must be the name of an attribute"),
         (lambda: extensions.InverseShift("lr", -1, 1), ValueError, "does not support negative gamma"),
         (lambda: extensions.LinearShift("lr", (1, 2, 3), (0, 5)), ValueError, "value_range must be a pair"),
-        (lambda: extensions.LinearShift("lr", (1, 2), (5, 5)), ValueError, "must be the larger one"),
+        (lambda: extensions.LinearShift("lr", (1, 2), (5, 4)), ValueError, "must not be the smaller one"),
         (lambda: extensions.MultistepShift("lr", 0.1, [5, 3], 1.0), ValueError, r"must rise, not \[5, 3\]"),
         (lambda: extensions.PolynomialShift("lr", 1, 0), ValueError, "max_count must be above 0"),
         (lambda: extensions.StepShift("lr", 0.5, 0), ValueError, "step must be above 0"),

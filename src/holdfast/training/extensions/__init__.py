@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast.training.extensions import snapshot_writers
 from holdfast.training.extensions.evaluator import Evaluator
 from holdfast.training.extensions.exponential_shift import ExponentialShift
 from holdfast.training.extensions.fail_on_non_number import FailOnNonNumber
@@ -42,4 +43,5 @@ __all__ = [
     "observe_value",
     "snapshot",
     "snapshot_object",
+    "snapshot_writers",
 ]

@@ -116,13 +116,14 @@ def draw_line(axes: Any, x: Array, y: Array, label: str, marker: Any, colour: st
         axes.plot(x[alone], shown[alone], color=colour, linestyle="none", marker=".", markersize=MARK_PT)
 
 
-def scale_x(axes: Any, x: Array, whole: bool) -> None:
+def scale_x(axes: Any, x: Array, *, whole: bool, ticks: int = 8) -> None:
     """Limits that hold all of these positions, also those that have no finite value, and ticks; a single position, and
     nothing else, has a tick.
 
     Args:
         x: finite.
         whole: positions are whole numbers, and ticks too.
+        ticks: at most.
     """
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
@@ -135,7 +136,7 @@ def scale_x(axes: Any, x: Array, whole: bool) -> None:
         axes.set_xlim(x[0] - 1, x[0] + 1)
         axes.set_xticks([x[0]])
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=whole))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks - 1, steps=[1, 2, 5, 10], integer=whole))
 
 
 def scale_y(axes: Any, y: Array) -> None:

@@ -1,7 +1,8 @@
 """snapshot and snapshot_object: Chainer's extensions, whose files are whole, durable and verified.
 
 An extension takes a snapshot whenever its trigger fires, after everything else in the iteration; restores the newest
-good one before the run, if it is told to; and removes old ones only once a newer one is durable.
+good one before the run, if it is told to; and removes old ones only once a newer one is durable. It runs in holdfast's
+Trainer, in Chainer's own, and in the managers of pytorch-pfn-extras; how these differ stands in snapshot_hosts.py.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def snapshot_object(
     Args:
         target: the object: a model, an optimizer, anything that can be captured. None means the trainer.
         filename: a format string applied to the trainer as its one positional argument, such as
-            "model_{.updater.iteration:06d}", or a function of the trainer that returns the name. A name may lead into a
-            sub-directory of the trainer's `out`, which is made. A name ending in ".npz" makes an npz file, any other a
-            snapshot file.
+            "model_{.updater.iteration:06d}" or "model_{.iteration}", or a function of the trainer that returns the
+            name. A name may lead into a sub-directory of the trainer's `out`, which is made. A name ending in ".npz"
+            makes an npz file, any other a snapshot file.
         savefun: called as `savefun(path, mapping)` instead, with names and arrays that belong to it; it must create
             exactly `path`. The file is then made durable and gets its name.
         condition: called without arguments before each snapshot; where it returns False, nothing happens at all.

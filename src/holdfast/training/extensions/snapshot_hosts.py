@@ -59,8 +59,8 @@ def state_of(host: Any) -> Any:
     """What a snapshot of the whole host is captured from, and restored into."""
     if _is_manager(host):
         return ManagerState(host)
-    chainer = sys.modules.get("chainer")
-    return TrainerState(host) if chainer is not None and isinstance(host, chainer.training.Trainer) else host
+    chainers = getattr(sys.modules.get("chainer.training"), "Trainer", None)
+    return TrainerState(host) if chainers is not None and isinstance(host, chainers) else host
 
 
 def host_of(target: Any) -> Any:

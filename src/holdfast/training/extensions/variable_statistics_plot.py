@@ -179,7 +179,7 @@ class VariableStatisticsPlot(Extension):
                 self._draw_percentiles(panels[-1, column], idxs, data[:, column, moments:])
         for panel in panels.flat:
             figures.trim(panel, self._grid)
-            figures.scale_x(panel, idxs, whole=True)
+            figures.scale_x(panel, idxs, whole=True, ticks=8 // len(self._keys))
         for panel, name in zip(panels[:, 0], self._names_of_rows(), strict=True):
             panel.set_ylabel(name, fontsize=figures.TEXT_PT)
         figure.align_ylabels(panels[:, 0])

@@ -27,6 +27,8 @@ class BestValueTrigger:
         KeyError: when an interval ends in which nothing was reported under `key`; says what was.
     """
 
+    keys_may_differ = True  # a fresh one has nothing of an interval under way; see holdfast.state.protocols
+
     def __init__(self, key: str, compare: Compare, trigger: Any = (1, "epoch")) -> None:
         self._key = key
         self._compare = compare
@@ -113,6 +115,8 @@ class EarlyStoppingTrigger:
         ValueError: `mode` is none of these.
         TypeError: both `patience` and `patients` were given.
     """
+
+    keys_may_differ = True  # a fresh one has nothing of an interval under way; see holdfast.state.protocols
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ def whole_intervals(position: float, period: float) -> int:
 class Trigger:
     """What `|` needs: a joined trigger fires when either does, and both are asked each time."""
 
+    keys_may_differ = True  # a file may be of an old Chainer, or of another unit; see holdfast.state.protocols
+
     def __call__(self, trainer: Any) -> bool:
         raise NotImplementedError
 

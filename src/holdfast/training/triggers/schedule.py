@@ -131,6 +131,10 @@ class OnceTrigger(Trigger):
         """Whether to fire now; see Trigger.due."""
         return self(None)
 
+    def begin(self) -> None:
+        """Take the first call for done: a trigger that is new to a resumed training is not called at its start."""
+        self._flag_first = False
+
     def serialize(self, serializer: Any) -> None:
         """Save or restore whether it has fired; a file that does not tell warns, and is taken for one that has."""
         self._flag_first = bool(

@@ -165,8 +165,8 @@ def _check_iterator(iterator: Any) -> None:
         return
     raise TypeError(
         f"a {kind} cannot save its place, so that a resumed run would see other batches: use "
-        "holdfast.iterators.BatchIterator for arrays in memory, LoaderIterator around a DataLoader, or an iterator with "
-        "state_dict() and load_state_dict()"
+        "holdfast.iterators.BatchIterator for arrays in memory, LoaderIterator around a DataLoader, or an iterator "
+        "with state_dict() and load_state_dict()"
     )
 
 
