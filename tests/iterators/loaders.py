@@ -4,6 +4,7 @@ that all have in common."""
 from __future__ import annotations
 
 import io
+import multiprocessing
 import random
 
 import numpy as np
@@ -14,10 +15,10 @@ from training.serializers import restored, tree_of
 torch = pytest.importorskip("torch")
 data = torch.utils.data
 
-FORKS = [  # for tests that start workers
-    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),  # on a machine with one core
-    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
-]
+ONE_CORE = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # for tests that start workers
+
+WORKERS = multiprocessing.get_context("forkserver")  # other tests leave threads behind, which must not be forked
+WORKERS.set_forkserver_preload(["torch", "pytest", "holdfast.iterators"])
 
 
 class Numbers(data.Dataset):
@@ -64,6 +65,19 @@ class Measured(Stream):
 
     def __len__(self):
         return self.length
+
+
+class Picky(Numbers):
+    """Samples of which some cannot be loaded."""
+
+    def __init__(self, allowed):
+        super().__init__()
+        self.allowed = allowed
+
+    def __getitem__(self, index):
+        if index not in self.allowed:
+            raise OSError("no such picture")
+        return super().__getitem__(index)
 
 
 class Shuffling:
@@ -120,6 +134,8 @@ def generator(seed=7):
 
 
 def loader(dataset=None, batch_size=3, **options):
+    if options.get("num_workers"):
+        options["multiprocessing_context"] = WORKERS
     return data.DataLoader(Numbers() if dataset is None else dataset, batch_size, **options)
 
 

@@ -5,14 +5,16 @@ import pytest
 from holdfast.errors import MismatchError
 from holdfast.iterators import LoaderIterator
 from iterators.loaders import (
-    FORKS,
+    ONE_CORE,
     Kept,
     Measured,
     Numbers,
+    Picky,
     Stream,
     generator,
     loader,
     resumes_at_every_batch,
+    seeded,
     step,
     steps,
 )
@@ -20,7 +22,7 @@ from training.serializers import restored, tree_of
 
 torch = pytest.importorskip("torch")
 
-pytestmark = FORKS
+pytestmark = ONE_CORE
 
 
 def workers(dataset=None, **options):
@@ -45,23 +47,30 @@ class TestWorkers:
         resumes_at_every_batch(lambda: LoaderIterator(make(), load_skipped=load_skipped), 10, further=5)
 
     def test_what_is_skipped_is_not_loaded_but_for_the_turn_of_the_worker(self):
-        class Forbidding(Numbers):
-            allowed = range(10)
-
-            def __getitem__(self, index):
-                assert index in self.allowed
-                return super().__getitem__(index)
-
-        iterator = LoaderIterator(loader(Forbidding(), 1, num_workers=2), load_skipped=False)
+        iterator = LoaderIterator(loader(batch_size=1, num_workers=2), load_skipped=False)
         whole = steps(iterator, 10)
         iterator.reset()
         steps(iterator, 5)
         tree = tree_of(iterator)
-        late = Forbidding()
-        late.allowed = range(4, 10)  # batch 5 is the second worker's, so batch 4 is loaded, and dropped
+        late = Picky(range(4, 10))  # batch 5 is the second worker's, so batch 4 is loaded, and dropped
         with LoaderIterator(loader(late, 1, num_workers=2), load_skipped=False) as other:
             restored(tree, other)
             assert [step(other)[0][0][:2] for _ in range(5)] == [batch[0][:2] for batch, *_ in whole[5:]]
+
+    @pytest.mark.parametrize("load_skipped", [True, False])
+    def test_a_generator_of_the_loaders_is_all_that_workers_depend_on(self, load_skipped):
+        def make():
+            options = {"num_workers": 2, "persistent_workers": True, "generator": generator()}
+            return LoaderIterator(loader(shuffle=True, **options), load_skipped=load_skipped)
+
+        with make() as iterator:
+            steps(iterator, 3)
+            tree = tree_of(iterator)
+            expected = [next(iterator).tolist() for _ in range(6)]
+        seeded(1)
+        with make() as iterator:
+            restored(tree, iterator)
+            assert [next(iterator).tolist() for _ in range(6)] == expected
 
     def test_epochs_of_persistent_workers_have_numbers_of_their_own(self):
         with LoaderIterator(loader(num_workers=2, persistent_workers=True, generator=generator())) as iterator:
@@ -76,13 +85,7 @@ class TestWorkers:
         assert len(set(drawn)) == len(drawn) == 60
 
     def test_an_error_in_a_worker_leaves_the_place_as_it_was(self):
-        class Failing(Numbers):
-            def __getitem__(self, index):
-                if index == 4:
-                    raise OSError("no such picture")
-                return super().__getitem__(index)
-
-        with LoaderIterator(loader(Failing(), num_workers=2)) as iterator:
+        with LoaderIterator(loader(Picky({0, 1, 2, 3, 5}), num_workers=2)) as iterator:
             next(iterator)
             for _ in range(2):
                 with pytest.raises(OSError, match="no such picture"):

@@ -6,7 +6,8 @@ import pytest
 from holdfast.errors import MismatchError
 from holdfast.iterators import LoaderIterator
 from iterators.loaders import (
-    FORKS,
+    ONE_CORE,
+    WORKERS,
     Numbers,
     by_state_dict,
     by_tree,
@@ -18,7 +19,7 @@ from iterators.loaders import (
 torch = pytest.importorskip("torch")
 data = torch.utils.data
 
-pytestmark = FORKS
+pytestmark = ONE_CORE
 
 
 class Counting:
@@ -92,6 +93,8 @@ class TestStatefulLoaders:
         def make():
             # without workers, torchdata 0.11 goes on with another order in later epochs: nothing is shuffled then
             options = {"shuffle": True, "generator": generator(), "num_workers": count} if count else {}
+            if count:
+                options["multiprocessing_context"] = WORKERS
             return LoaderIterator(stateful.StatefulDataLoader(Numbers(noise=not count), 3, **options))
 
         resumes_at_every_batch(make, 9, every=2)

@@ -42,7 +42,10 @@ def bits(value: Any) -> Any:
     if isinstance(value, np.void):
         return kind, _numpy_bits(np.asarray(value))
     if isinstance(value, np.generic):
-        return kind, _numpy_bits(np.frombuffer(value.tobytes(), np.uint8)), str(value.dtype)
+        held = np.frombuffer(value.tobytes(), np.uint8)
+        if value.dtype.char in "gG" and np.finfo(np.longdouble).nmant == 63:  # x86: six bytes of sixteen are no value
+            held = held.reshape(-1, np.dtype(np.longdouble).itemsize)[:, :10].ravel()
+        return kind, _numpy_bits(held), str(value.dtype)
     if isinstance(value, np.ndarray):
         return kind, _numpy_bits(value)
     if isinstance(value, torch.Tensor):

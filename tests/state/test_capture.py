@@ -101,7 +101,7 @@ def _quantized():
 
 
 REFUSED = {
-    "a loader": (lambda: torch.utils.data.DataLoader([1, 2]), "place in the epoch; leave it out, .*BatchIterator"),
+    "a loader": (lambda: torch.utils.data.DataLoader([1, 2]), "place in the epoch; leave it out, .*LoaderIterator"),
     "a lambda": (lambda: lambda: 3, "a function, code and no state; leave it out"),
     "a method": (lambda: Own().__init__, "code and no state; leave it out"),
     "a module": (lambda: re, "code and no state; leave it out"),

@@ -39,7 +39,7 @@ class LoaderIterator:
     Args:
         loader: a torch.utils.data.DataLoader, with any sampler, dataset and number of workers; or any loader that has
             `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader: then its own state is kept, and
-            is as exact as the loader makes it.
+            is as exact as the loader makes it (torchdata 0.11 without workers shuffles later epochs otherwise).
         load_skipped: what becomes of the batches of an epoch that were given before the snapshot. True: they are loaded
             again, and dropped. False: only their indices are drawn. None: what is exact without a further thought:
             True with workers and for an IterableDataset (whose samples cannot be skipped otherwise), else False.

@@ -107,7 +107,7 @@ def advice(value: object) -> str:
     if type(value).__name__ == "DataLoader":
         return (
             "which cannot tell its place in the epoch; leave it out, and keep an iterator that can: "
-            "holdfast.iterators.BatchIterator, or a loader with state_dict() and load_state_dict()"
+            "holdfast.iterators.LoaderIterator(loader), or a loader with state_dict() and load_state_dict()"
         )
     if arrays.is_abstract(value):
         return "a place for an array, without values; save the arrays themselves"

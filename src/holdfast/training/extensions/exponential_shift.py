@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.training.extensions.shift import Shift, limited
+from holdfast.training.extensions.shift import Shift, falls_below, grows_above
 
 
 class ExponentialShift(Shift):
     """Sets `init * rate ** t`, where t counts the calls.
 
     Args:
-        attr: the name of the optimizer's attribute, or the key of its parameter groups.
+        attr: the name of the optimizer's attribute, or the key of its parameter groups; see Shift for several groups.
         rate: the factor of each call; not negative.
         init: the first value; None: what the optimizer has when the run begins.
         target: where the shift ends; None: nowhere.
@@ -21,6 +21,7 @@ class ExponentialShift(Shift):
         trainer.extend(extensions.ExponentialShift("lr", 0.5), trigger=(10, "epoch"))
 
     Raises:
+        TypeError: an argument is no number.
         ValueError: `rate` is negative.
     """
 
@@ -32,12 +33,12 @@ class ExponentialShift(Shift):
         target: float | None = None,
         optimizer: Any = None,
     ) -> None:
-        super().__init__(attr, init, optimizer)
-        if rate < 0:
+        super().__init__(attr, init, optimizer, target)
+        self._rate = self.number("rate", rate)
+        if self._rate < 0:
             raise ValueError(f"ExponentialShift does not support negative rate: it must be 0 or more, not {rate}")
-        self._rate = rate
-        self._target = target
 
-    def value(self, start: Any) -> Any:
+    def value(self, start: float) -> float:
         """See Shift."""
-        return limited(start * self._rate**self._t, self._target, grows=self._rate > 1)
+        is_past = grows_above if self._rate > 1 else falls_below
+        return self.limited(start * self._rate**self._t, start, is_past)

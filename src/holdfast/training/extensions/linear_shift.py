@@ -18,22 +18,20 @@ class LinearShift(Shift):
         optimizer: None: the updater's "main", or the only one that it has.
 
     Raises:
+        TypeError: one of the two holds something else than numbers.
         ValueError: one of the two is no pair, or the second time is the smaller one.
     """
 
     def __init__(
         self, attr: str, value_range: Sequence[float], time_range: Sequence[float], optimizer: Any = None
     ) -> None:
-        super().__init__(attr, None, optimizer)
-        for name, pair in (("value_range", value_range), ("time_range", time_range)):
-            if len(pair) != 2:
-                raise ValueError(f"LinearShift: {name} must be a pair, the first and the last, not {pair!r}")
-        if not time_range[0] <= time_range[1]:
+        self._value_range = self._pair("value_range", value_range)
+        self._time_range = self._pair("time_range", time_range)
+        if self._time_range[0] > self._time_range[1]:
             raise ValueError(f"LinearShift: the second of time_range must not be the smaller one, not {time_range!r}")
-        self._value_range = value_range
-        self._time_range = time_range
+        super().__init__(attr, self._value_range[0], optimizer)
 
-    def value(self, start: Any) -> Any:
+    def value(self, start: float) -> float:
         """See Shift."""
         (begin, end), (first, last) = self._time_range, self._value_range
         if self._t <= begin:
@@ -42,6 +40,12 @@ class LinearShift(Shift):
             return last
         return first + (self._t - begin) / (end - begin) * (last - first)
 
-    def first(self, start: Any) -> Any:
+    def first(self, start: float) -> float:
         """See Shift."""
         return self.value(start)
+
+    def _pair(self, name: str, pair: Any) -> tuple[float, float]:
+        if not hasattr(pair, "__len__") or len(pair) != 2:
+            raise ValueError(f"LinearShift: {name} must be a pair, the first and the last, not {pair!r}")
+        first, last = pair
+        return self.number(f"the first of {name}", first), self.number(f"the second of {name}", last)

@@ -10,8 +10,10 @@ from holdfast.training.extensions.shift import Shift
 class PolynomialShift(Shift):
     """Sets `init * max(1 - t / max_count, 0) ** rate`, where t counts the calls.
 
+    With a negative rate it rises, and is infinite after `max_count` calls where no target is given.
+
     Args:
-        attr: the name of the optimizer's attribute, or the key of its parameter groups.
+        attr: the name of the optimizer's attribute, or the key of its parameter groups; see Shift for several groups.
         rate: the exponent.
         max_count: after how many calls the shift ends; above zero.
         init: the first value; None: what the optimizer has when the run begins.
@@ -19,6 +21,7 @@ class PolynomialShift(Shift):
         optimizer: None: the updater's "main", or the only one that it has.
 
     Raises:
+        TypeError: an argument is no number.
         ValueError: `max_count` is not above zero.
     """
 
@@ -31,22 +34,19 @@ class PolynomialShift(Shift):
         target: float | None = None,
         optimizer: Any = None,
     ) -> None:
-        super().__init__(attr, init, optimizer)
-        if not max_count > 0:
+        super().__init__(attr, init, optimizer, target)
+        self._rate = self.number("rate", rate)
+        self._max_count = self.number("max_count", max_count)
+        if self._max_count <= 0:
             raise ValueError(f"PolynomialShift: max_count must be above 0, a number of calls, not {max_count}")
-        self._rate = rate
-        self._max_count = max_count
-        self._target = target
 
-    def value(self, start: Any) -> Any:
+    def value(self, start: float) -> float:
         """See Shift."""
         left = max(1 - self._t / self._max_count, 0)
-        if not left and self._rate < 0:  # it has risen above every number
-            return start * float("inf") if self._target is None else self._target
-        value = start * left**self._rate
-        if self._target is None:
-            return value
-        if not value:
-            return self._target if self._rate > 0 else value
-        past = self._target / value > 1 if self._rate > 0 else self._target / value < 1
-        return self._target if past else value
+        factor = left**self._rate if left or self._rate >= 0 else float("inf")
+        return self.limited(start * factor if start else start, start, self._is_past)
+
+    def _is_past(self, value: float, target: float) -> bool:
+        if not value:  # it has fallen as far as it can
+            return self._rate > 0
+        return target / value > 1 if self._rate > 0 else target / value < 1

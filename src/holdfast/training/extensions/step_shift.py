@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from holdfast.training.extensions.shift import Shift, limited
+from holdfast.training.extensions.shift import Shift, falls_below, grows_above
 
 
 class StepShift(Shift):
     """Sets `init * gamma ** floor(t / step)`, where t counts the calls.
 
     Args:
-        attr: the name of the optimizer's attribute, or the key of its parameter groups.
+        attr: the name of the optimizer's attribute, or the key of its parameter groups; see Shift for several groups.
         gamma: the factor of each step.
         step: how many calls make one; above zero.
         init: the first value; None: what the optimizer has when the run begins.
@@ -20,6 +20,7 @@ class StepShift(Shift):
         optimizer: None: the updater's "main", or the only one that it has.
 
     Raises:
+        TypeError: an argument is no number.
         ValueError: `step` is not above zero.
     """
 
@@ -32,14 +33,13 @@ class StepShift(Shift):
         target: float | None = None,
         optimizer: Any = None,
     ) -> None:
-        super().__init__(attr, init, optimizer)
-        if not step > 0:
+        super().__init__(attr, init, optimizer, target)
+        self._gamma = self.number("gamma", gamma)
+        self._step = self.number("step", step)
+        if self._step <= 0:
             raise ValueError(f"StepShift: step must be above 0, a number of calls, not {step}")
-        self._gamma = gamma
-        self._step = step
-        self._target = target
 
-    def value(self, start: Any) -> Any:
+    def value(self, start: float) -> float:
         """See Shift."""
         shifted = start * self._gamma ** float(math.floor(self._t / self._step))
-        return limited(shifted, self._target, grows=self._gamma > 1)
+        return self.limited(shifted, start, grows_above if self._gamma > 1 else falls_below)

@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from holdfast.training.extensions.shift import Shift
+from holdfast.training.extensions.shift import Shift, asked
+
+if TYPE_CHECKING:
+    from holdfast.training.trainer import Trainer
 
 
 class WarmupShift(Shift):
     """Sets `warmup_start` at the beginning and `init` at the call number `warmup_iter`, goes from one to the other in
     equal steps, and leaves the optimizer alone from then on.
 
-    Where another shift takes over after it, extend the trainer with that one later: what is registered later has the
-    last word when a run is resumed. A resumed run begins with the value that the last call set, where Chainer's begins
-    with `warmup_start`.
+    Another shift of the same attribute takes over after it: extend the trainer with that one first, since the last of
+    two has the last word while both are called. A resumed run begins with the value that the last call set, where
+    Chainer's begins with `warmup_start`, even after the warm-up; and with the other shift's after that took over.
 
     Args:
-        attr: the name of the optimizer's attribute, or the key of its parameter groups.
-        warmup_start: the value to begin with; None: what the optimizer has when the run begins.
+        attr: the name of the optimizer's attribute, or the key of its parameter groups, which all end with `init`.
+        warmup_start: the value to begin with; None: what the optimizer, or each group, has when the run begins.
         warmup_iter: how many calls it takes; above zero.
         init: the value to end with.
         optimizer: None: the updater's "main", or the only one that it has.
 
     Raises:
+        TypeError: an argument is no number.
         ValueError: `warmup_iter` is not above zero.
     """
 
     def __init__(
         self, attr: str, warmup_start: float | None, warmup_iter: int, init: float, optimizer: Any = None
     ) -> None:
-        super().__init__(attr, warmup_start, optimizer)
-        if not warmup_iter > 0:
+        start = None if warmup_start is None else self.number("warmup_start", warmup_start)
+        super().__init__(attr, start, optimizer)
+        self._warmup_iter = self.number("warmup_iter", warmup_iter)
+        if self._warmup_iter <= 0:
             raise ValueError(f"WarmupShift: warmup_iter must be above 0, a number of calls, not {warmup_iter}")
-        self._warmup_iter = warmup_iter
-        self._end = init
+        self._end = self.number("init", init)
+        self._was_succeeded = False  # something else has set the attribute since
 
-    def __call__(self, trainer: Any) -> None:
+    def initialize(self, trainer: Trainer) -> None:
+        """See Shift; what took over after the warm-up is left alone."""
+        if not self._was_succeeded:
+            super().initialize(trainer)
+
+    def __call__(self, trainer: Trainer) -> None:
         """Count, and set the next value until the warm-up is over."""
         if self._t < self._warmup_iter:
             super().__call__(trainer)
-        else:
-            self._t += 1
+            return
+        self._t += 1
+        if not self._was_succeeded and self._last is not None:
+            self._was_succeeded = not self.hyperparameter(trainer).holds(self._last)
 
-    def value(self, start: Any) -> Any:
+    def value(self, start: float) -> float:
         """See Shift."""
         done = min(self._t, self._warmup_iter)
         return (done * self._end + (self._warmup_iter - done) * start) / self._warmup_iter
+
+    def serialize(self, serializer: Any) -> None:
+        """See Shift; and whether something else took over."""
+        super().serialize(serializer)
+        self._was_succeeded = bool(asked(serializer, "_was_succeeded", self._was_succeeded))
