@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import files
 from holdfast.errors import CaptureError, StagingError
-from holdfast.staging import Arena
+from holdfast.staging import Arena, Planner
 from holdfast.state.capture import capture
 from holdfast.state.tree import Array, Branch, Leaf, StateTree
 from holdfast.storage.local import LocalStorage
@@ -293,3 +293,14 @@ print(np.array_equal(staged.data.view(int), np.arange(1000)))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_what_a_forked_child_stages_does_not_reach_its_parent(program):
     assert program(FORKS).end().splitlines() == ["True"]
+
+
+def test_memory_that_was_lost_meanwhile_is_taken_anew():
+    """A restore reads through the arena's memory, and may find that there is not enough of it."""
+    arena, planner, target = Arena(), Planner(), {"w": np.arange(4.0)}
+    arena.stage(planner.read(target))
+    with pytest.raises((OSError, ValueError, OverflowError)):
+        arena.memory.grow(1 << 62)
+    assert arena.memory.size_bytes == 0
+    staged = arena.stage(planner.read(target))
+    assert np.array_equal(staged.data.view(np.float64), target["w"])

@@ -196,7 +196,7 @@ class Arena:
         if isinstance(state, StateTree):
             state = state_of(state)
         plan, reading = state.plan, state.reading
-        if reading.packed or self._copier is None or self._copier[0] is not plan:  # else the last one had room
+        if reading.packed or not self._is_ready(plan):  # else the last one had room
             self._room(state)
         self._copier_for(plan).copy(reading.arrays, reading.addresses)
         if not reading.packed:
@@ -226,10 +226,14 @@ class Arena:
         image = Image(memory.view[header_at:ends_at].data, draft.checksums_at, staged.data.data, ends)
         return Placed(image, memory, data_bytes, header_at, ends_at)
 
-    def _copier_for(self, plan: Plan) -> Copier:
+    def _is_ready(self, plan: Plan) -> bool:
+        """Whether the last copier is one for this plan, and its memory is still there: a restore also grows it."""
         known = self._copier
-        if known is not None and known[0] is plan and known[1] is self._memory and known[2] is known[1].view:
-            return known[3]
+        return known is not None and known[0] is plan and known[1] is self._memory and known[2] is known[1].view
+
+    def _copier_for(self, plan: Plan) -> Copier:
+        if self._copier is not None and self._is_ready(plan):
+            return self._copier[3]
         memory, self._copier = self.memory, None
         slots = plan.layout.slots
         copier = Copier(
