@@ -207,6 +207,7 @@ def info(source: Path) -> Snapshot:
 
 def new_facts(
     name: str,
+    *,
     step: int | None = None,
     epoch: float | None = None,
     metrics: Mapping[str, float] | None = None,
@@ -217,9 +218,19 @@ def new_facts(
     template: str = "",
 ) -> Facts:
     """The facts of a snapshot that is about to be written; see holdfast.snapshot.Snapshot for their meaning."""
-    measured = dict(metrics) if metrics else {}
-    now, run_id = datetime.now(timezone.utc), run_id or uuid.uuid4().hex
-    return Facts(step, epoch, measured, reason, now, run_id, sequence, role, template, name, __version__)
+    return Facts(
+        step=step,
+        epoch=epoch,
+        metrics=dict(metrics or {}),
+        reason=reason,
+        created_at=datetime.now(timezone.utc),
+        run_id=run_id or uuid.uuid4().hex,
+        sequence=sequence,
+        role=role,
+        template=template,
+        name=name,
+        library=__version__,
+    )
 
 
 def _part(tree: StateTree, subtree: str) -> StateTree:

@@ -90,9 +90,17 @@ class Collection:
         reason: str = "save",
     ) -> Facts:
         """The facts of a snapshot that is to be the newest; see holdfast.snapshot.Snapshot for their meaning."""
-        run_id = self._run_id or self.run_id  # reads the headers, the first time: so the highest sequence is known
-        template, sequence = self.catalog.template, self.catalog.next_sequence()
-        return files.new_facts(name, step, epoch, metrics, reason, run_id, sequence, self._role, template)
+        return files.new_facts(
+            name,
+            step=step,
+            epoch=epoch,
+            metrics=metrics,
+            reason=reason,
+            run_id=self.run_id,  # reads the headers, the first time: then the highest sequence number is known, too
+            sequence=self.catalog.next_sequence(),
+            role=self._role,
+            template=self.catalog.template,
+        )
 
     def commit(self, placed: Placed, facts: Facts) -> Snapshot:
         """Make a snapshot durable under `facts.name`. From any thread.

@@ -31,7 +31,7 @@ _HEX_FLOAT = re.compile(r"[0-9a-f]{16}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen: the training waits while it is made, and that takes longer
 class Facts:
     """What is known of a snapshot without reading its tree; holdfast.snapshot.Snapshot says what each means."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -38,17 +37,6 @@ def set_epoch(samplers: Mapping[str, Any], epoch: int) -> None:
             sampler.set_epoch(epoch)
 
 
-def global_generators() -> dict[str, Any]:
-    """Those of this process that a sampler, or a sample that is loaded in it, may draw from."""
-    found: dict[str, Any] = {
-        "python": random.getstate.__self__,  # type: ignore[attr-defined]
-        "numpy": np.random.get_state.__self__,  # type: ignore[attr-defined]
-    }
-    if "torch" in sys.modules:
-        found["torch"] = sys.modules["torch"].default_generator
-    return found
-
-
 def own_generators(loader: Any, samplers: Mapping[str, Any]) -> dict[str, Any]:
     """The generators of a loader and its samplers, once each, by where they stand; "generator" is the loader's.
 
@@ -58,7 +46,7 @@ def own_generators(loader: Any, samplers: Mapping[str, Any]) -> dict[str, Any]:
     places = [("generator", loader.generator)]
     for where, sampler in samplers.items():
         places += [(f"{where}.{name}", value) for name, value in getattr(sampler, "__dict__", {}).items()]
-    known = {id(generator) for generator in global_generators().values()}
+    known = {id(generator) for generator in generators.global_generators().values()}
     found = {}
     for where, value in places:
         if generators.kind_of(value) not in (None, "jax.key") and id(value) not in known:

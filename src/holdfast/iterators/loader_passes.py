@@ -19,7 +19,6 @@ import xxhash
 from holdfast.errors import MismatchError
 from holdfast.iterators.loader_generators import (
     States,
-    global_generators,
     own_generators,
     read,
     samplers_of,
@@ -27,6 +26,7 @@ from holdfast.iterators.loader_generators import (
     write,
 )
 from holdfast.iterators.loader_indices import Indices
+from holdfast.state.generators import global_generators
 
 END = object()
 """What `fetch` gives at the end of a pass."""

@@ -18,6 +18,18 @@ from holdfast.state.containers import Parts
 KINDS = frozenset("random.Random numpy.Generator numpy.RandomState torch.Generator jax.key".split())
 
 
+def global_generators() -> dict[str, Any]:
+    """The live generators of this process that `random`, `numpy.random` and, where it is loaded, `torch` on the CPU
+    draw from."""
+    found: dict[str, Any] = {
+        "python": random.getstate.__self__,  # type: ignore[attr-defined]
+        "numpy": np.random.get_state.__self__,  # type: ignore[attr-defined]
+    }
+    if "torch" in sys.modules:
+        found["torch"] = sys.modules["torch"].default_generator
+    return found
+
+
 def kind_of(value: object) -> str | None:
     """The kind of branch that a generator becomes; None where it is none."""
     if isinstance(value, random.Random):

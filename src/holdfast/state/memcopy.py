@@ -49,29 +49,20 @@ def compiled() -> Kernel | None:
     move.argtypes, move.restype = [*each.argtypes, ctypes.c_int], None
     call_up.argtypes, call_up.restype = [ctypes.c_int], None
 
-    def small(targets: array[int], sizes: array[int]) -> Copy:
-        to, size, count = targets.buffer_info()[0], sizes.buffer_info()[0], len(targets)
+    def prepared(call: Callable[[int, int, int, int], object]) -> Prepare:
+        def prepare(targets: array[int], sizes: array[int]) -> Copy:
+            to, size, count = targets.buffer_info()[0], sizes.buffer_info()[0], len(targets)
 
-        def copy(sources: Iterable[int]) -> None:
-            rows = array("Q", sources)
-            if not len(rows) == count == len(sizes) == len(targets):  # which keeps both alive
-                raise _unequal(targets, rows, sizes)
-            each(to, rows.buffer_info()[0], size, count)
+            def copy(sources: Iterable[int]) -> None:
+                rows = _sources(targets, sources, sizes)
+                call(to, rows.buffer_info()[0], size, count)
 
-        return copy
+            return copy
 
-    def large(targets: array[int], sizes: array[int]) -> Copy:
-        to, size, count = targets.buffer_info()[0], sizes.buffer_info()[0], len(targets)
+        return prepare
 
-        def copy(sources: Iterable[int]) -> None:
-            rows = array("Q", sources)
-            if not len(rows) == count == len(sizes) == len(targets):
-                raise _unequal(targets, rows, sizes)
-            move(to, rows.buffer_info()[0], size, count, crew.processors() - 1)
-
-        return copy
-
-    return Kernel(small, large, lambda: call_up(crew.processors() - 1))
+    large = prepared(lambda *rows: move(*rows, crew.processors() - 1))
+    return Kernel(prepared(each), large, lambda: call_up(crew.processors() - 1))
 
 
 def plain() -> Kernel:
@@ -81,18 +72,14 @@ def plain() -> Kernel:
 
     def small(targets: array[int], sizes: array[int]) -> Copy:
         def copy(sources: Iterable[int]) -> None:
-            rows = array("Q", sources)
-            if not len(rows) == len(targets) == len(sizes):
-                raise _unequal(targets, rows, sizes)
+            rows = _sources(targets, sources, sizes)
             deque(map(alone, targets, rows, sizes), maxlen=0)  # without a step of the interpreter in between
 
         return copy
 
     def large(targets: array[int], sizes: array[int]) -> Copy:
         def copy(sources: Iterable[int]) -> None:
-            rows = array("Q", sources)
-            if not len(rows) == len(targets) == len(sizes):
-                raise _unequal(targets, rows, sizes)
+            rows = _sources(targets, sources, sizes)
             crew.run(
                 partial(released, target + at, source + at, min(PIECE_BYTES, size - at))
                 for target, source, size in zip(targets, rows, sizes, strict=True)
@@ -104,8 +91,12 @@ def plain() -> Kernel:
     return Kernel(small, large, lambda: None)
 
 
-def _unequal(*rows: array[int]) -> ValueError:
-    return ValueError(f"as many targets, sources and sizes as each other, not {[len(one) for one in rows]}")
+def _sources(targets: array[int], sources: Iterable[int], sizes: array[int]) -> array[int]:
+    rows = array("Q", sources)
+    if not len(rows) == len(targets) == len(sizes):
+        found = [len(one) for one in (targets, rows, sizes)]
+        raise ValueError(f"as many targets, sources and sizes as each other, not {found}")
+    return rows
 
 
 def _memmove(library: type[ctypes.CDLL]) -> Callable[[int, int, int], object]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from typing import Any
 
-import numpy as np
-
+from holdfast.state import generators
 from holdfast.state.restore import restore
 from holdfast.state.tree import Branch, StateTree
 
 
 def global_generators() -> dict[str, Any]:
     """The live generators that `random`, `numpy.random` and, where it is loaded, `torch` draw from."""
-    found: dict[str, Any] = {
-        "python": random.getstate.__self__,  # type: ignore[attr-defined]
-        "numpy": np.random.get_state.__self__,  # type: ignore[attr-defined]
-    }
+    found = generators.global_generators()
     torch = sys.modules.get("torch")
-    if torch is not None:
-        found["torch"] = torch.default_generator
-        if torch.cuda.is_initialized():
-            found["torch.cuda"] = list(torch.cuda.default_generators)
+    if torch is not None and torch.cuda.is_initialized():
+        found["torch.cuda"] = list(torch.cuda.default_generators)
     return found
 
 
