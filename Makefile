@@ -1,6 +1,8 @@
 # make demo   a training run is killed five times and ends as if nothing had happened
 # make test   every test; make lint: format, style, types
 # make bench  speed and memory, side by side with other libraries; options in BENCH_ARGS (benchmarks/README.md)
+# make faults what is promised, tried with every fault for up to two hours; options in FAULTS_ARGS (docs/reliability.md);
+#             make faults-peers: other libraries, tried by the same means
 # make clean  remove what these made
 #
 # Each works on a fresh clone with Python 3.10 or newer and make; PYTHON=... chooses the interpreter.
@@ -14,7 +16,7 @@ BENCH := .venv-bench
 CHAINER := .venv-chainer
 BUILD := pyproject.toml hatch_build.py src/holdfast/state/memcopy.c
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench faults faults-peers clean
 
 demo: $(VENV)/core
 	@$(BIN)/python examples/digits/demo.py
@@ -29,6 +31,12 @@ lint: $(VENV)/linters
 
 bench: $(BENCH)/peers
 	@$(BENCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
+
+faults: $(VENV)/suite
+	@PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m faults.run $(FAULTS_ARGS)
+
+faults-peers: $(VENV)/suite $(BENCH)/peers
+	@PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m faults.run --peers $(FAULTS_ARGS)
 
 clean:
 	rm -rf $(VENV) $(BENCH) $(CHAINER) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/digits/runs examples/digits_torch_runs

@@ -133,6 +133,39 @@ def test_directories_and_links_under_names_of_the_template_are_neither_listed_no
     assert (listing.snapshots, listing.damaged, listing.others) == ((), (), ())
 
 
+def test_links_under_names_of_the_template_are_told_when_they_are_asked_for(tmp_path, catalog, storage):
+    (tmp_path / "model").mkdir()
+    deep = Catalog(storage, template="model/it_{step}", role="store")
+    two = ["snapshot_00000002.safetensors", "snapshot_00000002.safetensors.error"]
+    for name in (*two, "model/it_3", "link", "model/x"):
+        (tmp_path / name).symlink_to("elsewhere")
+    written(tmp_path, 1)
+    assert catalog.links() == two
+    assert deep.links() == ["model/it_3"]
+    shutil.rmtree(tmp_path)
+    assert catalog.links() == deep.links() == []
+    assert Catalog(MemoryStorage(), template=TEMPLATE, role="store").links() == []
+
+
+def test_a_copy_under_the_name_of_one_taken_on_an_error_is_nobodys(tmp_path, catalog):
+    shutil.copy(written(tmp_path, 1), tmp_path / "snapshot_00000001.safetensors.error")
+    listing = catalog.read()
+    assert (steps(listing.snapshots), steps(listing.others)) == ([1], [1])
+
+
+def test_the_stamp_of_a_file_is_another_one_once_it_was_written_to_or_replaced(tmp_path, catalog):
+    path = tmp_path / written(tmp_path, 1).name
+    stamps = [catalog.stamp(path.name)]
+    data = path.read_bytes()
+    for change in (lambda: path.write_bytes(data + b"x"), lambda: (path.unlink(), path.write_bytes(data))):
+        change()
+        stamps.append(catalog.stamp(path.name))
+    assert len(set(stamps)) == 3
+    assert catalog.stamp(path.name) == stamps[-1]
+    assert catalog.stamp("missing") is None
+    assert Catalog(MemoryStorage(), template=TEMPLATE, role="store").stamp("x") is None
+
+
 def test_a_file_that_cannot_be_read_is_damaged_and_does_not_hide_the_others(tmp_path, catalog, faults):
     written(tmp_path, 1)
     written(tmp_path, 2)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.catalog import same_template, template_pattern
+from holdfast.catalog.templates import check_step_template
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,9 @@ def test_the_pattern_gives_the_numbers_of_a_name():
 def test_what_is_no_format_string_has_no_pattern():
     with pytest.raises(ValueError, match="expected '}'"):
         template_pattern("snapshot_{step")
+
+
+@pytest.mark.parametrize("character", ["\ud800", "a\udc80\ud800"])
+def test_a_template_whose_names_no_file_can_have_is_refused(character):
+    with pytest.raises(ValueError, match="wanted a format string"):
+        check_step_template(character + "_{step}")

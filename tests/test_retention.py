@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast import keep
-from holdfast.retention import identity, plan
+from holdfast.retention import identity, plan, relied_on
 from snapshots import made_up
 
 
@@ -188,3 +188,25 @@ def test_removing_as_snapshots_come_leaves_what_one_plan_over_all_of_them_would(
         everything.append(snapshot)
         stream = list(plan([*stream, snapshot], policy).keep)
     assert stream == list(plan(everything, policy).keep)
+
+
+def test_the_last_that_this_run_saved_stays_though_others_have_higher_numbers():
+    snapshots = [made_up(1), made_up(2), made_up(900)]
+    result = plan(snapshots, keep.last(1), saved=snapshots[1])
+    assert kept(result) == {2: ("the last that this run saved",), 900: ("the last one",)}
+    assert dropped(result) == [1]
+    assert dropped(plan(snapshots[1:], keep.last(1), saved=snapshots[0])) == [2]
+
+
+def test_a_plan_relies_on_what_the_policy_counts_and_on_the_newest_but_on_no_pin():
+    snapshots = [made_up(number) for number in range(6)]
+    result = plan(snapshots, keep.last(2), pinned=[snapshots[0], snapshots[4]])
+    assert [one.step for one in relied_on(result)] == [5, 4]
+    result = plan(snapshots, keep.best(1, "loss", mode="min"), pinned=[snapshots[0], snapshots[5]])
+    assert [one.step for one in relied_on(result)] == [5]
+
+
+def test_a_plan_relies_on_one_that_was_taken_on_an_error_only_where_there_is_no_other():
+    snapshots = [made_up(1), made_up(2), made_up(3, reason="error")]
+    assert [one.step for one in relied_on(plan(snapshots, keep.last(1)))] == [2]
+    assert [one.step for one in relied_on(plan(snapshots[2:], keep.last(1)))] == [3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -183,3 +184,12 @@ def test_arenas_are_given_to_one_at_a_time():
 def test_all_five_writers_are_there():
     names = ("SimpleWriter", "ThreadWriter", "ProcessWriter", "ThreadQueueWriter", "ProcessQueueWriter")
     assert [getattr(writers, name)().slots for name in names] == [1] * 5
+
+
+def test_an_arena_that_an_interrupt_lost_is_made_anew():
+    arenas = Arenas(1)
+    arena = arenas.take()
+    assert arenas.take(wait=False) is None
+    del arena
+    gc.collect()
+    assert arenas.take(wait=False) is not None

@@ -6,13 +6,14 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from contextlib import suppress
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from holdfast import catalog, files, keep
+from holdfast import files, keep
 from holdfast.errors import CommitError, NotFoundError
 from holdfast.store import SnapshotStore
 from snapshots import NOON, damage, finished, saved, written
@@ -157,14 +158,109 @@ def test_prune_raises_where_something_cannot_be_removed_and_removes_the_rest(loc
         assert steps(store) == [0, 3]
 
 
-def test_where_nothing_that_stays_is_known_to_be_whole_the_newest_is_read_before_anything_goes(location, verified):
+def test_what_stays_is_read_in_full_before_anything_goes_unless_it_is_known_to_be_whole(location, verified):
     for step in range(4):
         written(location, step)
     with SnapshotStore(location, keep=keep.last(2)) as store:
         assert [snapshot.step for snapshot in store.prune().drop] == [0, 1]
-        assert verified == [3]
+        assert verified == [3, 2]
         store.prune(keep.last(1))
-        assert verified == [3]
+        assert verified == [3, 2]
+
+
+def test_what_stays_for_its_pin_alone_is_not_read_unless_it_is_the_newest(location, verified):
+    for step in range(5):
+        written(location, step)
+    with SnapshotStore(location) as store:
+        for step in (1, 4):
+            store.pin(step)
+        store.prune(keep.best(1, "loss", mode="min"))
+        assert steps(store) == [1, 4]
+    assert verified == [4]
+
+
+def test_as_many_good_ones_stay_as_the_policy_keeps_though_some_of_the_newest_are_damaged(location, caplog):
+    paths = [written(location, step) for step in range(6)]
+    for step in (3, 4):
+        damage(paths[step])
+    with SnapshotStore(location) as store:
+        result = store.prune(keep.last(3))
+        assert [snapshot.step for snapshot in result.keep] == [1, 2, 5]
+        assert [snapshot.step for snapshot in result.drop] == [0]
+        assert steps(store) == [1, 2, 3, 4, 5]
+    assert len(caplog.records) == 2
+
+
+def test_one_that_was_damaged_since_this_process_wrote_it_does_not_count(location, writing):
+    with writing.store(location, keep=keep.last(2)) as store:
+        for step in range(3):
+            saved(store, step, state())
+        damage(store.at(2))
+        saved(store, 3, state())
+        assert steps(store) == [1, 2, 3]
+
+
+def test_one_that_was_damaged_and_is_whole_again_counts_again(location):
+    with SnapshotStore(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
+        whole = (location / store.at(1).name).read_bytes()
+        damage(store.at(1))
+        written(location, 0)
+        assert store.prune().drop == ()
+        (location / store.at(1).name).write_bytes(whole)
+        assert [snapshot.step for snapshot in store.prune().drop] == [0]
+
+
+def test_one_that_changes_while_it_is_read_is_an_error_and_nothing_goes(location, monkeypatch):
+    def verify(snapshot):
+        os.utime(snapshot, ns=(0, os.stat(snapshot).st_mtime_ns + 1))
+
+    for step in range(3):
+        written(location, step)
+    monkeypatch.setattr(files, "verify", verify)
+    with SnapshotStore(location) as store, pytest.raises(OSError, match="changes while it is read"):
+        store.prune(keep.last(1))
+    assert len(names(location)) == 3
+
+
+def test_snapshots_of_another_run_that_are_copied_in_do_not_cost_the_one_that_was_just_saved(location, writing):
+    with writing.store(location, keep=keep.last(1)) as store:
+        saved(store, 1, state())
+        written(location, 7, sequence=1000)
+        saved(store, 2, state())
+        assert steps(store) == [2, 7]
+        assert store.plan().keep[store.at(2)] == ("the last that this run saved",)
+        saved(store, 3, state())
+        assert steps(store) == [3]
+
+
+@pytest.mark.parametrize("same_store", [True, False])
+def test_a_pin_that_comes_while_old_ones_are_removed_is_kept_or_refused(location, faults, same_store):
+    for step in range(3):
+        written(location, step)
+    pinned = []
+
+    def pin():
+        try:
+            pinned.append(other.pin(1))
+        except NotFoundError:
+            pinned.append(None)
+
+    def unlink(real, path):
+        if path.endswith("00000000.safetensors"):
+            threads[0].start()
+            threads[0].join(0.1)  # it waits for the removal
+            assert pinned == []
+        real(path)
+
+    with SnapshotStore(location) as store, SnapshotStore(location) as second:
+        other = store if same_store else second
+        threads = [threading.Thread(target=pin)]
+        with faults.instead_of("unlink", unlink):
+            store.prune(keep.last(1))
+        threads[0].join()
+        assert steps(store) == [2]
+    assert pinned == [None]
 
 
 def test_a_dry_run_and_a_plan_that_drops_nothing_read_no_data(location, verified):
@@ -222,7 +318,8 @@ def test_one_taken_on_an_error_is_no_proof_that_something_whole_stays(location, 
     written(location, 3, reason="error")
     damage(path)
     with SnapshotStore(location) as store:
-        store._collection._whole.add(catalog.collection.identity(store.snapshots()[-1]))
+        collection, newest = store._collection, store.snapshots()[-1]
+        collection._judge(newest, collection.catalog.stamp(newest.name), whole=True)
         result = store.prune(keep.last(1))
     assert verified == [2, 1]
     assert [snapshot.step for snapshot in result.keep] == [1, 3]
@@ -353,7 +450,7 @@ def test_removing_is_worth_no_line_in_the_log(location, caplog, writing):
         store.save(2, state())
         store.wait()
         assert steps(store) == [2]
-    assert [record.message for record in caplog.records] == ["a copy of the state takes 0.0 MiB of memory"]
+    assert [record.message for record in caplog.records] == ["a copy of the state takes 32 bytes of memory"]
 
 
 @pytest.mark.timeout(30)

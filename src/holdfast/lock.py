@@ -6,13 +6,16 @@ SIGKILL; a forked child does not have it. The text in the file only informs. The
 processes that write there, which outlive a parent that was killed: whoever takes the first byte then waits for them.
 
 The file stays when the lock is released: removing it could take it away under another process that has just opened
-it. Nothing else in this process may open it, since closing that descriptor would let the lock go.
+it. Nothing else in this process may open it, since closing that descriptor would let the lock go. Its text is written
+only where the file has no other name: what it is a hard link of may be somebody else's.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
 import sys
 import threading
 from contextlib import suppress
@@ -82,8 +85,9 @@ def acquire(directory: str) -> Lock:
     without.
 
     Raises:
-        StoreLockedError: another process has it; says which. Or a writer process that was left behind does not end.
-        OSError: the lock file cannot be opened.
+        StoreLockedError: another process has it; says which. Or a writer process that was left behind does not end;
+            says which processes have the lock file open.
+        OSError: the lock file cannot be opened, or something else has its name.
     """
     path = os.path.join(directory, LOCK_NAME)
     with _registry:
@@ -113,14 +117,16 @@ def _held_here(path: str) -> _File | None:
         found = syscalls.stat(path, follow_symlinks=False)
     except FileNotFoundError:
         return None
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):  # opening a device may do something
+        raise FileExistsError(errno.EEXIST, "this name is for the lock file, and that is no regular file", path)
     return _held.get((found.st_dev, found.st_ino))
 
 
 def _open(directory: str, path: str) -> _File:
     fd = syscalls.open(path, os.O_RDWR | os.O_CREAT | syscalls.NOFOLLOW)
     try:
-        _lock(directory, fd)
         found = syscalls.fstat(fd)
+        _lock(directory, fd, is_ours=found.st_nlink <= 1)
     except BaseException:
         syscalls.close(fd)
         raise
@@ -129,12 +135,13 @@ def _open(directory: str, path: str) -> _File:
     return file
 
 
-def _lock(directory: str, fd: int) -> None:
+def _lock(directory: str, fd: int, *, is_ours: bool) -> None:
     try:
         for _ in range(_ATTEMPTS):
             if syscalls.lock_record(fd, _BYTE):
-                with suppress(OSError):  # it only informs
-                    syscalls.pwrite(fd, memoryview(_describe_this_process()), 0)
+                if is_ours:
+                    with suppress(OSError):  # it only informs
+                        syscalls.pwrite(fd, memoryview(_describe_this_process()), 0)
                 return
             holder = syscalls.record_holder(fd, _BYTE)
             if holder is not None:
@@ -162,9 +169,10 @@ def _settle(directory: str, fd: int) -> None:
         if not syscalls.lock_record(fd, _SHARED_BYTE):
             _logger.info(
                 "%s: an earlier run was killed, and its writer process is still writing a snapshot; waiting for it, at "
-                "most %d s",
+                "most %d s; %s",
                 directory,
                 _WAIT_S,
+                _describe_sharers(directory),
             )
             _wait(directory, fd)
         syscalls.unlock_record(fd, _SHARED_BYTE)
@@ -187,8 +195,8 @@ def _wait(directory: str, fd: int) -> None:
     thread.join(_WAIT_S)
     if not ended:
         raise StoreLockedError(
-            f"{directory}: the writer process of an earlier run is still writing here, after {_WAIT_S:.0f} s; look for "
-            "a process of 'helper_process.py', wait for its end or stop it, then try again"
+            f"{directory}: the writer process of an earlier run is still writing here, after {_WAIT_S:.0f} s; "
+            f"{_describe_sharers(directory)}; wait for its end or stop it, then try again"
         )
 
 
@@ -234,6 +242,33 @@ def _describe_holder(pid: int | None, fd: int) -> str:
         if text:
             who += f" (the lock file says: {text!r:.200})"
     return who
+
+
+def _describe_sharers(directory: str) -> str:
+    """The other processes that have the lock file open, as far as this one may look.
+
+    It is a writer process; or a worker that a library of the killed run's forked without Python's knowledge, which
+    writes nothing, and can be stopped. The system does not tell who has such a lock, only who has the file.
+    """
+    path = os.path.join(os.path.realpath(directory), LOCK_NAME)
+    found = []
+    with suppress(OSError):  # there is no /proc
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):  # it has ended, or is somebody else's
+                fds = os.listdir(f"/proc/{pid}/fd")
+                if int(pid) != os.getpid() and any(_link(f"/proc/{pid}/fd/{fd}") == path for fd in fds):
+                    with open(f"/proc/{pid}/cmdline", "rb") as file:
+                        command = file.read(_TEXT_BYTES).replace(b"\0", b" ").decode("utf-8", "replace")
+                    found.append(f"pid {pid} ({' '.join(command.split())})")
+    if not found:
+        return "look for a process of 'helper_process.py'"
+    return f"the lock file is open in {', '.join(found)}"
+
+
+def _link(path: str) -> str:
+    with suppress(OSError):
+        return os.readlink(path)
+    return ""
 
 
 def _forget() -> None:

@@ -9,12 +9,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from holdfast.catalog import Collection
-from holdfast.errors import CaptureError, StagingError
+from holdfast.errors import CaptureError, CommitError, StagingError
 from holdfast.format.prefix import Facts
 from holdfast.lock import Lock
 from holdfast.memory import Memory
@@ -84,7 +85,7 @@ class Series:
         metadata: Mapping[str, Json] | None = None,
         *,
         must: bool = False,
-        handle: Callable[[Pending], object] | None = None,
+        warn: Callable[[BaseException], object] | None = None,
     ) -> Pending:
         """Take a snapshot of `target`: its state at this moment, whatever the caller does next.
 
@@ -92,12 +93,14 @@ class Series:
             new_facts: gives its facts; called once it is staged.
             name: of the file.
             must: wait for an arena, even if the writer skips snapshots while it is busy.
-            handle: called with the Future before the writer has it, for what is to happen when it is done.
+            warn: is told what the snapshot failed with, once, from whatever thread, where that is of the machine; it is
+                then raised by nothing but the Future. None: it is raised.
         Returns:
             Its Future; cancelled where the writer is busy and skips.
         Raises:
             CaptureError: something in `target` cannot be kept; nothing was written.
             StagingError: there is no memory for a copy of the state.
+            OSError: the listing of the snapshots, which gives its number, cannot be read.
             Exception: what an earlier snapshot failed with, if nobody has heard of it; this one is taken all the same.
         """
         began = time.perf_counter()
@@ -108,12 +111,14 @@ class Series:
             arena.expect()
             staged = arena.stage(self._arenas.planner.read(target))
             facts = new_facts()
-        except BaseException:
+        except BaseException as error:
             self._arenas.give_back(arena)
-            raise
+            if warn is None or not is_of_the_machine(error):
+                raise
+            return self._failed(name, error, warn)
         job = self._job(arena, staged, facts, metadata)
-        if handle is not None:
-            handle(job.pending)
+        if warn is not None:
+            job.pending.add_done_callback(partial(_tell, warn))
         self._pending = [*[one for one in self._pending if one.is_open()], job.pending]
         try:
             self._writer.submit(job)
@@ -124,6 +129,15 @@ class Series:
     def pending(self) -> list[Pending]:
         """Those that are not finished, or whose failure nobody may have heard of."""
         return list(self._pending)
+
+    def _failed(self, name: str, error: BaseException, warn: Callable[[BaseException], object]) -> Pending:
+        """The Future of a snapshot that no writer was given."""
+        pending = Pending(os.path.join(self._collection.storage.location, name))
+        pending.set_running_or_notify_cancel()
+        pending.add_done_callback(partial(_tell, warn))
+        pending.set_exception(error)
+        pending.finish("none")
+        return pending
 
     def _job(self, arena: Arena, staged: Staged, facts: Facts, metadata: Mapping[str, Json] | None) -> Job:
         collection = self._collection
@@ -166,3 +180,20 @@ class Series:
             leaf_count=len(image.ends),
             lock_fd=-1 if self._lock is None else self._lock.share(),
         )
+
+
+def is_of_the_machine(error: BaseException | None) -> bool:
+    """Whether an error says that the machine could not do it (a full or failing disk, no memory), and not that the
+    program is wrong. What a savefun raised counts as what it was, whoever wrapped it."""
+    if isinstance(error, CommitError) and not error.errno and error.__cause__ is not None:
+        return is_of_the_machine(error.__cause__)
+    return isinstance(error, OSError | MemoryError)
+
+
+def _tell(warn: Callable[[BaseException], object], pending: Future[Snapshot]) -> None:
+    """Where a failure is only to be told, hear of it before the writer raises it."""
+    assert isinstance(pending, Pending)
+    error = pending.unseen_failure()
+    if error is not None and is_of_the_machine(error):
+        pending.exception()
+        warn(error)

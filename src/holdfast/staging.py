@@ -6,8 +6,10 @@ planned once, and serves every snapshot of that shape.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
+import weakref
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -255,7 +257,8 @@ class Arena:
         needed = _whole_pages(size) + texts + texts // 4 + 48 * len(layout.slots) + _HEADER_ROOM
         if needed > self.memory.size_bytes:
             if not self.memory.size_bytes:
-                _logger.info("a copy of the state takes %.1f MiB of memory", size / (1 << 20))
+                shown = f"{size / (1 << 20):.1f} MiB" if size >= 1 << 20 else f"{size} bytes"
+                _logger.info("a copy of the state takes %s of memory", shown)
             self._grow(needed + size // 64, size)  # some values grow; what is not touched is not taken
 
     def _grow(self, size_bytes: int, state_bytes: int) -> None:
@@ -263,9 +266,11 @@ class Arena:
         try:
             self.memory.grow(size_bytes)
         except (OSError, ValueError, OverflowError, MemoryError) as error:
+            remedy = "free memory, or keep less in the target"
+            if isinstance(error, OSError) and error.errno == errno.EFBIG:  # of shared memory, which is a file
+                remedy = "raise the limit of this process (ulimit -f), or use a ThreadWriter"
             raise StagingError(
-                f"there is no memory for a copy of the state, which takes {state_bytes} bytes ({error}); free memory, "
-                "or keep less in the target"
+                f"there is no memory for a copy of the state, which takes {state_bytes} bytes ({error}); {remedy}"
             ) from error
 
 
@@ -281,7 +286,9 @@ class Arenas:
     def __init__(self, slots: int | None = None, *, budget_bytes: int | None = None, shared: bool = False) -> None:
         self.planner = Planner()
         self._new = partial(Arena, budget_bytes=budget_bytes, shared=shared)
-        self._left = slots  # that may still be made
+        self._slots = slots
+        # Not a number: an interrupt may end whoever has one between any two steps, and what is lost so is made anew.
+        self._made: weakref.WeakSet[Arena] = weakref.WeakSet()
         self._free: list[Arena] = []
         self._change = threading.Condition()
 
@@ -301,18 +308,18 @@ class Arenas:
             while True:
                 if self._free:
                     return self._free.pop()
-                if self._left is None or self._left > 0:
-                    if self._left is not None:
-                        self._left -= 1
-                    return self._new()
+                if self._slots is None or len(self._made) < self._slots:
+                    arena = self._new()
+                    self._made.add(arena)
+                    return arena
                 if not wait:
                     return None
                 self._change.wait()
 
     def give_back(self, arena: Arena) -> None:
         """Let somebody else take it."""
+        self._free.append(arena)  # before anything that an interrupt could end
         with self._change:
-            self._free.append(arena)
             self._change.notify()
 
 

@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 from collections.abc import Mapping
-from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from functools import partial
 from types import TracebackType
@@ -56,8 +55,10 @@ class SnapshotStore:
         keep: which snapshots stay once a new one is durable: keep.last(3), best, every, joined by |. None: all.
         writer: decides when and in which thread or process a snapshot is committed: one of holdfast.writers; the store
             closes it. None: a ThreadWriter, whose thread writes while the caller trains on.
-        on_failure: what becomes of a failure to make a snapshot durable, where nobody asks its Future. "raise": the
-            next `save` raises it, or `wait`, or `close`. "warn": it is logged.
+        on_failure: what becomes of a snapshot that the machine cannot make: the disk is full or fails, there is no
+            memory. "raise": `save` raises it where nothing was handed to the writer; else the Future does, or, where
+            nobody asks that, the next `save`, `wait` or `close`. "warn": it costs that snapshot only; it is logged
+            once, as a WARNING, and only the Future raises it. Errors of the program are raised in either case.
     Raises:
         StoreLockedError: another process has this store open for writing.
         ValueError, TypeError: an argument is not as described.
@@ -147,7 +148,7 @@ class SnapshotStore:
             values take more room than a header has.
         Raises:
             CaptureError: something in `target` cannot be kept; names its path. Nothing was written.
-            StagingError: there is no memory for a copy of the state.
+            StagingError: there is no memory for a copy of the state; with on_failure="warn" the Future has it.
             TypeError, ValueError: an argument is not as described, or the store is closed.
             PermissionError: the store is readonly.
             CommitError: of an earlier snapshot, if nobody has heard of it; this one was taken nevertheless.
@@ -161,12 +162,8 @@ class SnapshotStore:
         def new_facts() -> Facts:
             return collection.new_facts(name, step=step, metrics=measured)
 
-        def handle(pending: Pending) -> None:
-            pending.add_done_callback(partial(_warn, os.path.join(self._location, name)))
-
-        return self._series.save(
-            target, new_facts, name, checked, handle=handle if self._on_failure == "warn" else None
-        )
+        warn = partial(_warn, os.path.join(self._location, name)) if self._on_failure == "warn" else None
+        return self._series.save(target, new_facts, name, checked, warn=warn)
 
     def prepare(self, target: object) -> None:
         """Have memory ready for the first snapshot of `target`, so that this one is no slower than later ones.
@@ -246,8 +243,8 @@ class SnapshotStore:
         return self._reading().plan(self._keep if keep is None else arguments.policy(keep))
 
     def prune(self, keep: Policy | None = None) -> Plan:
-        """Remove what a policy does not want. At least one snapshot stays that this process knows to be whole: where it
-        knows of none, it reads the newest in full first.
+        """Remove what a policy does not want. Of those that stay for the policy, and of the newest, each that this
+        process does not know to be whole is read in full first.
 
         Args:
             keep: the policy; None: the store's own.
@@ -283,7 +280,7 @@ class SnapshotStore:
         """Return when every snapshot that was saved is durable, or has failed.
 
         Raises:
-            CommitError: one has failed, nobody has heard of it, and on_failure is "raise".
+            CommitError: one has failed, and nobody has heard of it; with on_failure="warn" the log has.
         """
         self._check_open()
         if not self._is_writable():  # a forked child: the parent writes them
@@ -292,14 +289,14 @@ class SnapshotStore:
         for one in pending:
             one.wait_finished()
         for one in pending:
-            if self._on_failure == "raise" and one.unseen_failure() is not None:
+            if one.unseen_failure() is not None:
                 one.result()
 
     def close(self) -> None:
         """Wait for what was saved, and let other processes write to the store. Again, and in a forked child: nothing.
 
         Raises:
-            CommitError: a snapshot has failed, nobody has heard of it, and on_failure is "raise".
+            CommitError: a snapshot has failed, and nobody has heard of it; with on_failure="warn" the log has.
         """
         if self._closed:
             return
@@ -352,7 +349,5 @@ class _Missing(MemoryStorage):
         return self._location
 
 
-def _warn(path: str, pending: Future[Snapshot]) -> None:
-    error = None if pending.cancelled() else pending.exception()
-    if error is not None:
-        _logger.warning("%s: not kept, and training goes on: %s", path, str(error))
+def _warn(path: str, error: BaseException) -> None:
+    _logger.warning("%s: not kept, and training goes on: %s", path, str(error) or type(error).__name__)

@@ -127,15 +127,13 @@ def pending(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The Futures of all snapshots that were taken."""
     taken = []
 
-    def save(self: Series, *arguments: Any, handle: Callable[[Any], object], **named: Any) -> Any:
-        def both(one: Any) -> None:
-            taken.append(one)
-            handle(one)
+    def job(self: Series, *arguments: Any) -> Any:
+        made = real(self, *arguments)
+        taken.append(made.pending)
+        return made
 
-        return real(self, *arguments, handle=both, **named)
-
-    real = Series.save
-    monkeypatch.setattr(Series, "save", save)
+    real = Series._job
+    monkeypatch.setattr(Series, "_job", job)
     return taken
 
 

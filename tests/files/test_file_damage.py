@@ -1,4 +1,4 @@
-"""No damaged snapshot file is ever restored: every bit, every length, and what larger accidents do."""
+"""No damaged snapshot file is ever restored: every length, and what larger accidents do. Every bit: tests/faults."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Victim:
 
 @pytest.fixture
 def victim(tmp_path):
-    # A file system in memory where there is one: this makes 150,000 files of one.
+    # A file system in memory where there is one: this makes 20,000 files of one.
     directory = RAM if os.access(RAM, os.W_OK) else tmp_path
     path = directory / f"holdfast-test-{os.getpid()}.safetensors"
     found = Victim(path)
@@ -84,18 +84,6 @@ def test_the_file_of_these_tests_is_as_they_think(victim):
     assert max(high for _, high in victim.ranges.values()) == SIZE - 1
     assert victim.damage() == "the target was changed"  # it is whole, and so it was restored
     assert all(np.array_equal(victim.target[key], one) for key, one in STATE.items())
-
-
-def test_every_single_bit_that_flips_is_found_and_named_and_nothing_reaches_the_target(victim):
-    for position in range(SIZE):
-        byte, wanted = victim.whole[position], victim.wanted(position)
-        for bit in range(8):
-            victim.put(bytes((byte ^ (1 << bit),)), position)
-            said = victim.damage()
-            if not all(part in said for part in wanted):
-                pytest.fail(f"byte {position}, bit {bit}: {said}")
-        victim.put(bytes((byte,)), position)
-    assert Path(victim.path).read_bytes() == victim.whole
 
 
 def test_a_file_cut_off_anywhere_is_refused(victim):

@@ -1,8 +1,6 @@
-"""Every bit of a file matters: flipped, cut off or added to, it is refused, and the message says where."""
+"""A file that was cut off, added to or mixed up is refused, and the message says where. Flipped bits: tests/faults."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 import pytest
@@ -57,44 +55,6 @@ def test_the_file_is_whole_and_has_16_kib():
         file.verify()
         found = {leaf.path: leaf.nbytes for leaf in file.tree().leaves()}
     assert found == {path: end - start for path, (start, end) in LEAVES.items()}
-
-
-def test_every_flipped_bit_of_the_header_is_refused_and_the_header_is_named():
-    file = bytearray(FILE)
-    accepted, wrong = [], []
-    for at in range(HEADER):
-        for bit in range(8):
-            file[at] ^= 1 << bit
-            try:
-                read(file)
-                accepted.append((at, bit))
-            except DamagedError as error:
-                if not re.match(r"here: the header \(bytes 0-\d+\) ", str(error)):
-                    wrong.append((at, bit, str(error)))
-            file[at] ^= 1 << bit
-    assert (accepted, wrong) == ([], [])
-    read(file)
-
-
-@pytest.mark.parametrize("path", LEAVES)
-def test_every_flipped_bit_of_a_leaf_is_refused_and_the_leaf_is_named_with_its_bytes(path):
-    start, end = (HEADER + at for at in LEAVES[path])
-    named = f"here: the leaf '{path}' (bytes {start}-{end - 1}) does not match its checksum"
-    file = bytearray(FILE)
-    accepted, wrong = [], []
-    for at in range(start, end):
-        with reader.parse(memoryview(file), "here") as opened:  # anew for every byte
-            for bit in range(8):
-                file[at] ^= 1 << bit
-                try:
-                    opened.verify()
-                    accepted.append((at, bit))
-                except DamagedError as error:
-                    if not str(error).startswith(named):
-                        wrong.append((at, bit, str(error)))
-                file[at] ^= 1 << bit
-    assert (accepted, wrong) == ([], [])
-    read(file)
 
 
 def test_every_truncation_is_refused():

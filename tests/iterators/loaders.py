@@ -10,6 +10,7 @@ import random
 import numpy as np
 import pytest
 
+from holdfast.serializers import load_npz, save_npz
 from training.serializers import restored, tree_of
 
 torch = pytest.importorskip("torch")
@@ -163,6 +164,18 @@ def by_state_dict(iterator):
     def load(other):
         file.seek(0)
         other.load_state_dict(torch.load(file, weights_only=True))
+
+    return load
+
+
+def by_npz(iterator):
+    """A file of flat names, which does not tell a number from an array of no dimensions."""
+    file = io.BytesIO()
+    save_npz(file, iterator)
+
+    def load(other):
+        file.seek(0)
+        load_npz(file, other)
 
     return load
 

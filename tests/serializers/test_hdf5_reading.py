@@ -14,11 +14,6 @@ from holdfast.serializers.hdf5 import load_hdf5, save_hdf5
 h5py = pytest.importorskip("h5py")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "state"
-
-
 def test_a_file_that_is_cut_off_anywhere_is_refused_and_nothing_is_changed(path):
     save_hdf5(path, {"W": np.ones(500), "b": np.ones(3)})
     whole = path.read_bytes()

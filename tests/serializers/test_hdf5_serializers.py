@@ -12,11 +12,6 @@ from holdfast.serializers.hdf5 import HDF5Deserializer, HDF5Serializer
 h5py = pytest.importorskip("h5py")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "state"
-
-
 def test_the_serializers_work_as_chainers(path):
     with h5py.File(path, "w") as file:
         serializer = HDF5Serializer(file, compression=9)

@@ -10,6 +10,7 @@ import torch
 
 from holdfast.errors import CaptureError, MismatchError
 from holdfast.state.capture import capture
+from holdfast.state.flat import flatten
 from holdfast.state.lookup import Children
 from holdfast.state.restore import restore
 from holdfast.state.serializable import TreeDeserializer, serialize_state
@@ -106,6 +107,107 @@ def test_none_takes_what_was_saved_as_in_an_uninitialised_link():
     restore(capture(Serialized(lambda s: s("W", np.ones(2)))), target)
     assert target.result.tolist() == [1, 1]
     target.result += 1
+
+
+class Rule:
+    """As Chainer's update rules: it has moments from its first update on, and a fresh one asks for them with None."""
+
+    def __init__(self, t=0, m=None):
+        self.t, self.m = t, m
+        self.target = self.update = None  # marks of an optimizer of Chainer's
+
+    def serialize(self, serializer):
+        self.t = serializer("t", self.t)
+        if self.m is not None or serializer.loading:
+            self.m = serializer("m", self.m)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_rule_that_has_made_no_update_has_no_moments_to_restore(inside, flat):
+    saved, fresh = Rule(), Rule()
+    tree = capture({"rule": saved} if inside else saved)
+    if flat:
+        tree = untyped(flatten(tree))
+    restore(tree, {"rule": fresh} if inside else fresh)
+    assert (fresh.t, fresh.m) == (0, None)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_moments_of_a_rule_that_has_made_one_are_missed(flat):
+    tree = capture(Rule(3))
+    if flat:
+        tree = untyped(flatten(tree))
+    with pytest.raises(MismatchError, match=r"KeyError.*the snapshot holds no 'm'"):
+        restore(tree, Rule())
+
+
+def test_a_moment_that_the_target_has_and_a_snapshot_of_no_update_has_not_is_missed():
+    with pytest.raises(MismatchError, match=r"KeyError.*the snapshot holds no 'm'"):
+        restore(capture(Rule()), Rule(3, np.ones(1)))
+
+
+class Stateless:
+    def serialize(self, serializer):
+        serializer["part"]
+
+
+class Empty:
+    def state_dict(self):
+        return {"hooks": []}
+
+    def load_state_dict(self, state):
+        raise AssertionError("there is no state to load")
+
+
+EMPTY = {"dict": dict, "nested": lambda: {"a": [], "b": (set(),)}, "object": Stateless, "state dict": Empty}
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+@pytest.mark.parametrize("inside", [False, True])
+def test_flat_names_show_nothing_of_what_is_empty_and_that_is_not_missed(kind, inside):
+    empty = EMPTY[kind]()
+    target = Serialized(lambda s: ((s["p"]["q"] if inside else s)("it", empty), s("a", 0)))
+    restore(untyped({"a": np.array(2)}), target)
+    assert target.result == (empty, 2)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [None], 0, "", np.zeros(0), Rule(1)], ids=str)
+def test_what_is_not_empty_is_missed(value):
+    class Tolerant(Serialized):
+        keys_may_differ = True
+
+    with pytest.raises(MismatchError, match=r"KeyError.*holds no 'it'"):
+        restore(untyped({"a": np.array(2)}), Tolerant(lambda s: (s("a", 0), s("it", value))))
+
+
+def test_in_a_snapshot_file_an_empty_container_stands_under_its_name_and_is_missed():
+    class Tolerant(Serialized):
+        keys_may_differ = True
+
+    with pytest.raises(MismatchError, match=r"KeyError.*holds no 'it'"):
+        restore(capture(Serialized(lambda s: s("a", 0))), Tolerant(lambda s: (s("a", 0), s("it", {}))))
+
+
+@pytest.mark.parametrize("text", ["", "a text", "gr\u00fc\u00dfe"])
+def test_a_text_that_chainer_wrote_as_bytes_under_python_2_is_one(text):
+    target = Serialized(lambda s: s("a", "before"))
+    restore(untyped({"a": np.array(text.encode())}), target)
+    assert target.result == text
+
+
+def test_bytes_that_are_no_text_are_refused_in_the_place_of_one_and_nothing_is_changed():
+    array = np.zeros(2)
+    target = Serialized(lambda s: (s("w", array), s("a", "before")))
+    with pytest.raises(MismatchError, match=r"'a' is bytes in the snapshot, and no text in UTF-8.*\n.*put back"):
+        restore(untyped({"w": np.ones(2), "a": np.array(b"\xff")}), target)
+    assert array.tolist() == [0, 0]
+
+
+def test_bytes_stay_bytes_where_the_target_has_bytes():
+    target = Serialized(lambda s: s("a", b""))
+    restore(untyped({"a": np.array(b"ab")}), target)
+    assert target.result == b"ab"
 
 
 def test_a_missing_key_is_a_key_error_that_names_its_path():

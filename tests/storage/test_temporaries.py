@@ -14,6 +14,9 @@ from holdfast.storage.base import TEMPORARY_SUFFIX
 from storage.conformance import NEW, OLD, get, put
 from storage.looking import files, save
 
+DEAD = f".{'0' * 16}{TEMPORARY_SUFFIX}"  # as a writer that was killed leaves one
+LINK = f".{'1' * 16}{TEMPORARY_SUFFIX}"
+
 
 def test_the_temporary_file_is_made_exclusively_hidden_and_in_the_directory_of_its_name(storage, directory, faults):
     flags_of = {}
@@ -157,7 +160,7 @@ def test_a_writer_whose_new_file_is_being_swept_makes_another(storage, directory
 
 def test_a_file_that_got_its_name_while_it_was_being_swept_stays(storage, directory, faults, caplog):
     """The lock that a sweep gets may come from a writer that has just renamed the file and let go of it."""
-    left = directory / f".late{TEMPORARY_SUFFIX}"
+    left = directory / DEAD
     left.write_bytes(NEW)
 
     def rename_first(real, fd):
@@ -171,7 +174,7 @@ def test_a_file_that_got_its_name_while_it_was_being_swept_stays(storage, direct
 
 
 def test_without_locks_files_are_committed_and_nothing_is_swept(storage, directory, faults):
-    left = directory / f".left{TEMPORARY_SUFFIX}"
+    left = directory / DEAD
     left.write_bytes(OLD)
 
     def none(real, *arguments):
@@ -190,30 +193,47 @@ def test_a_sweep_goes_as_deep_as_it_is_told_and_touches_nothing_else(storage, di
     names = ["a", "b/c", "d/e/f"]
     for above in ("", "b/", "d/e/"):
         (directory / above).mkdir(parents=True, exist_ok=True)
-        (directory / above / f".dead{TEMPORARY_SUFFIX}").write_bytes(OLD)
+        (directory / above / DEAD).write_bytes(OLD)
     for name in [*names, ".hidden", f"visible{TEMPORARY_SUFFIX}", ".holdfast-lock"]:
         (directory / name).write_bytes(OLD)
-    (outside / f".dead{TEMPORARY_SUFFIX}").write_bytes(OLD)
+    (outside / DEAD).write_bytes(OLD)
     (directory / "link").symlink_to(outside)
-    (directory / f".link{TEMPORARY_SUFFIX}").symlink_to(directory / "a")
-    (directory / f".directory{TEMPORARY_SUFFIX}").mkdir()
-    dead = f".dead{TEMPORARY_SUFFIX}"
-    assert storage.sweep() == [dead]
-    assert storage.sweep(depth=3) == [f"b/{dead}", f"d/e/{dead}"]
-    kept = [*names, ".hidden", ".holdfast-lock", f".link{TEMPORARY_SUFFIX}", "link", f"visible{TEMPORARY_SUFFIX}"]
+    (directory / LINK).symlink_to(directory / "a")
+    (directory / f".{'d' * 16}{TEMPORARY_SUFFIX}").mkdir()
+    assert storage.sweep() == [DEAD]
+    assert storage.sweep(depth=3) == [f"b/{DEAD}", f"d/e/{DEAD}"]
+    kept = [*names, ".hidden", ".holdfast-lock", LINK, "link", f"visible{TEMPORARY_SUFFIX}"]
     assert files(directory) == sorted(kept)
-    assert files(outside) == [dead]
+    assert files(outside) == [DEAD]
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [".notes", ".0123456789abcde", ".0123456789abcdef0", ".0123456789ABCDEF", "0123456789abcdef", ".é123456789abcde"],
+)
+def test_a_file_whose_name_only_resembles_that_of_a_temporary_file_is_not_swept(storage, directory, name):
+    (directory / (name + TEMPORARY_SUFFIX)).write_bytes(OLD)
+    (directory / f"{DEAD}\n").write_bytes(OLD)
+    assert storage.sweep() == []
+    assert len(files(directory)) == 2
+
+
+def test_of_a_hard_link_that_is_swept_only_the_name_goes(storage, directory, tmp_path):
+    (tmp_path / "outside").write_bytes(OLD)
+    os.link(tmp_path / "outside", directory / DEAD)
+    assert storage.sweep() == [DEAD]
+    assert (tmp_path / "outside").read_bytes() == OLD
+
+
 def test_what_cannot_be_swept_is_logged_and_no_error(storage, directory, faults, caplog):
-    (directory / f".dead{TEMPORARY_SUFFIX}").write_bytes(OLD)
+    (directory / DEAD).write_bytes(OLD)
     for name in ("open", "lock_description", "unlink", "close"):
         caplog.clear()
         with faults.error_at(name, errno.EIO):
             assert storage.sweep() == []
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert f".dead{TEMPORARY_SUFFIX}" in caplog.text
+        assert DEAD in caplog.text
 
 
 FORKED = """

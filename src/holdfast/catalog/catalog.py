@@ -27,6 +27,7 @@ from holdfast.format.reader import as_snapshot
 from holdfast.format.sums import PAGE
 from holdfast.retention import by_sequence, identity
 from holdfast.snapshot import Snapshot
+from holdfast.storage import syscalls
 from holdfast.storage.base import Entry, Storage
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -34,9 +35,13 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _ATTEMPTS = 5  # to list what a writer elsewhere changes meanwhile
 
+Stamp = tuple[int, ...] | None
+
 _registry = threading.Lock()
 _highest: dict[str, int] = {}
 """The highest sequence number that this process has seen or given out, by place: several catalogs may share one."""
+_changing: dict[str, threading.RLock] = {}
+"""By place, too: held by whoever removes snapshots there, and by whoever pins one, from the look to the deed."""
 
 
 class Catalog:
@@ -57,6 +62,8 @@ class Catalog:
         self._pattern = template_pattern(template)
         self.depth = depth_of(template)  # how many components the names have
         self._place = os.path.realpath(storage.location)
+        with _registry:
+            self.changing = _changing.setdefault(self._place, threading.RLock())
 
     @property
     def location(self) -> str:
@@ -112,6 +119,16 @@ class Catalog:
             pinned=tuple(snapshot for snapshot in snapshots if snapshot.name in pinned),
         )
 
+    def misnamed(self, listing: Listing) -> list[str]:
+        """The paths of snapshots of this template and role that stand under a name of another one."""
+        return [
+            self.path(other.name)
+            for other in listing.others
+            if other.role == self._role
+            and same_template(other.template, self.template)
+            and self._pattern.fullmatch(other.name.removesuffix(ERROR_SUFFIX))
+        ]
+
     def may_be(self, path: str, step: int) -> bool:
         """Whether a file's name has the number `step`; for those whose header cannot say it."""
         name = path.removeprefix(os.path.join(self.location, ""))
@@ -123,6 +140,34 @@ class Catalog:
         with _registry:
             _highest[self._place] = _highest.get(self._place, 0) + 1
             return _highest[self._place]
+
+    def stamp(self, name: str) -> Stamp:
+        """What is another one once the file was written to or replaced; None where there is no such file.
+
+        Raises:
+            OSError: the file system does not tell.
+        """
+        try:
+            found = syscalls.stat(self.path(name), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):  # or the storage has no files
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def links(self) -> list[str]:
+        """The symbolic links under names that the template can make; they are no snapshots, whatever they point to."""
+        found = [""]
+        for level in range(self.depth):
+            entries = [(above, entry) for above in found for entry in self._entries(above)]
+            if level < self.depth - 1:
+                found = [f"{above}{entry.name}/" for above, entry in entries if entry.is_dir(follow_symlinks=False)]
+        names = [above + entry.name for above, entry in entries if entry.is_symlink()]
+        return sorted(name for name in names if self._pattern.fullmatch(name.removesuffix(ERROR_SUFFIX)))
+
+    def _entries(self, above: str) -> list[os.DirEntry[str]]:
+        try:
+            return syscalls.scandir(self.path(above))
+        except (FileNotFoundError, NotADirectoryError):  # gone meanwhile, or the storage has no directories
+            return []
 
     def remove(self, snapshot: Snapshot) -> bool:
         """Remove a snapshot and its pin, durably; its header is read again first.
@@ -146,16 +191,17 @@ class Catalog:
             NotFoundError: it is gone.
             CommitError: the pin cannot be written.
         """
-        if not self._is_there(snapshot):
-            raise NotFoundError(f"{os.fspath(snapshot)}: is gone, or another snapshot by now; list the store again")
         text = f"holdfast keeps the snapshot {snapshot.name!r} for as long as this file lies beside it.\n".encode()
-        upload = self._storage.create(pin_name(snapshot.name), len(text))
-        try:
-            upload.write(0, text)
-            upload.commit()
-        except BaseException:
-            upload.abort()
-            raise
+        with self.changing:  # a removal that has begun comes first
+            if not self._is_there(snapshot):
+                raise NotFoundError(f"{os.fspath(snapshot)}: is gone, or another snapshot by now; list the store again")
+            upload = self._storage.create(pin_name(snapshot.name), len(text))
+            try:
+                upload.write(0, text)
+                upload.commit()
+            except BaseException:
+                upload.abort()
+                raise
 
     def unpin(self, snapshot: Snapshot) -> None:
         """Let policies decide again; nothing happens where it is not pinned.
@@ -193,7 +239,7 @@ class Catalog:
     def _owns(self, name: str, facts: Facts) -> bool:
         return (
             facts.role == self._role
-            and name in (facts.name, facts.name + ERROR_SUFFIX)
+            and (name == facts.name or (facts.reason == "error" and name == facts.name + ERROR_SUFFIX))
             and same_template(facts.template, self.template)
         )
 
@@ -204,8 +250,10 @@ class Catalog:
 
 
 def _renew_registry() -> None:
+    """In a forked child: another thread of the parent's may have had these locks."""
     global _registry
-    _registry = threading.Lock()  # in a forked child: another thread of the parent's may have had it
+    _registry = threading.Lock()
+    _changing.clear()
 
 
 if hasattr(os, "register_at_fork"):

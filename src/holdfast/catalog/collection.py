@@ -1,20 +1,22 @@
 """The snapshots of one template and role, with what this process knows of them: commits, removes, resumes.
 
-A snapshot is known to be whole once this process has committed it or read it in full. Nothing is removed unless one
-such stays. What is found to be damaged is passed over, and never removed.
+A snapshot is known to be whole once this process has committed it or read it in full, for as long as its file is the
+same. Nothing is removed unless all that stay by the policy, and the newest, are known to be so. What is found to be
+damaged is passed over, and never removed.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from holdfast import files, retention
-from holdfast.catalog.catalog import Catalog, is_exhaustion
+from holdfast.catalog.catalog import Catalog, Stamp, is_exhaustion
 from holdfast.catalog.listing import Listing, by_merit, shown
 from holdfast.catalog.templates import ERROR_SUFFIX
 from holdfast.commit import commit
@@ -30,6 +32,7 @@ from holdfast.storage.base import Storage
 R = TypeVar("R")
 
 _ATTEMPTS = 5  # to resume, while a writer elsewhere removes what was just listed
+_MISNAMED = "holds a snapshot that was saved under another name, so it is a copy; give it that name to use it"
 _logger = logging.getLogger("holdfast")
 
 
@@ -51,9 +54,9 @@ class Collection:
         self._storage = storage
         self._role = role
         self._run_id: str | None = None
-        self._removing = threading.RLock()  # of two plans at once, each could rely on what the other drops
-        self._whole: set[tuple[str, str, int]] = set()
-        self._damaged: set[tuple[str, str, int]] = set()  # those whose header is sound
+        self._verdicts: dict[tuple[str, str, int], tuple[Stamp, bool]] = {}
+        """Of each that this process has written or read in full: its file's stamp then, and whether it was whole."""
+        self._saved: Snapshot | None = None  # the last one that this process committed
         self._held: Snapshot | None = None  # the one that this run resumed from
         self._held_since = 0
 
@@ -114,7 +117,9 @@ class Collection:
     def committed(self, facts: Facts, size_bytes: int) -> Snapshot:
         """Take note of a snapshot that was just made durable, by whomever."""
         snapshot = as_snapshot(facts, self._storage.location, facts.name, size_bytes)
-        self._whole.add(identity(snapshot))
+        with suppress(OSError):  # then it is read before anything relies on it
+            self._judge(snapshot, self.catalog.stamp(snapshot.name), whole=True)
+        self._saved = snapshot
         return snapshot
 
     def retain(self, snapshot: Snapshot) -> None:
@@ -130,16 +135,17 @@ class Collection:
         """What `prune` would do, from the headers alone. Snapshots known to be damaged are neither kept nor dropped."""
         listing = self.read()
         return retention.plan(
-            [snapshot for snapshot in listing.snapshots if identity(snapshot) not in self._damaged],
+            [snapshot for snapshot in listing.snapshots if self._verdict(snapshot) is not False],
             policy,
             pinned=listing.pinned,
             held=self._held,
             held_since=self._held_since,
+            saved=self._saved,
         )
 
     def prune(self, policy: Policy | None) -> Plan:
-        """Remove what a policy does not want. Where no snapshot that stays is known to be whole, the newest of them is
-        read in full first; if it is damaged, the plan is made anew without it.
+        """Remove what a policy does not want. Of those that stay for the policy, and of the newest, each that is not
+        known to be whole is read in full first; if it is damaged, the plan is made anew without it.
 
         Returns:
             What was kept and what was removed.
@@ -147,9 +153,12 @@ class Collection:
             CommitError: some could not be removed; names the first. All others were.
             OSError: the storage cannot be read; nothing was removed.
         """
-        with self._removing:
-            plan = self.plan(policy)
+        with self.catalog.changing:  # of two plans at once, each could rely on what the other drops
+            plan, read = self.plan(policy), set[tuple[str, str, int]]()
             while (unproven := self._unproven(plan)) is not None:
+                if identity(unproven) in read:
+                    raise OSError(errno.EBUSY, "changes while it is read; nothing was removed", os.fspath(unproven))
+                read.add(identity(unproven))
                 self._prove(unproven)
                 plan = self.plan(policy)
             failures = []
@@ -157,6 +166,7 @@ class Collection:
                 try:
                     if not self.catalog.remove(snapshot):
                         _logger.warning("%s: not removed, it is another file by now", os.fspath(snapshot))
+                    self._verdicts.pop(identity(snapshot), None)
                 except OSError as error:
                     failures.append(error)
         if failures:
@@ -189,22 +199,25 @@ class Collection:
 
     def _walk_back(self, use: Callable[[Snapshot], R], step: int | None) -> tuple[R, Snapshot] | None:
         listing = self.read()
-        damaged = [entry for entry in listing.damaged if step is None or self.catalog.may_be(entry[0], step)]
-        bad = [f"{path}: {reason}" for path, reason in damaged]
+        found = [*listing.damaged, *((path, _MISNAMED) for path in self.catalog.misnamed(listing))]
+        bad = [f"{path}: {reason}" for path, reason in found if step is None or self.catalog.may_be(path, step)]
         for what in bad:
             _logger.warning("passed over: %s", what)
         candidates = [snapshot for snapshot in listing.snapshots if step is None or snapshot.step == step]
         for snapshot in sorted(candidates, key=by_merit, reverse=True):
+            stamp: Stamp = None
+            with suppress(OSError):  # then it is read again before anything relies on it
+                stamp = self.catalog.stamp(snapshot.name)
             try:
                 result = use(snapshot)
             except (DamagedError, OSError) as error:
                 if isinstance(error, FileNotFoundError) or is_exhaustion(error):
                     raise
-                self._damaged.add(identity(snapshot))
+                self._judge(snapshot, stamp, whole=False)
                 _logger.warning("passed over: %s", str(error))
                 bad.append(str(error))
                 continue
-            self._whole.add(identity(snapshot))
+            self._judge(snapshot, stamp, whole=True)
             self._held, self._held_since = snapshot, listing.snapshots[-1].sequence
             _logger.info("%s: resumed from the snapshot of step %s", os.fspath(snapshot), snapshot.step)
             return result, snapshot
@@ -213,6 +226,10 @@ class Collection:
 
     def _check_empty(self, listing: Listing, bad: list[str], step: int | None) -> None:
         """There was nothing to resume from: raise, unless there is nothing."""
+        if step is None:
+            links = [self.catalog.path(name) for name in self.catalog.links()]
+            remedy = "put the file itself there, or open the directory that it lies in"
+            bad = [*bad, *[f"{path}: is a symbolic link, which is not followed; {remedy}" for path in links]]
         if bad:
             which = "every snapshot" if step is None else f"the snapshot of step {step}"
             rest = "" if step is None else f"; there are snapshots of the steps {listing.steps()}"
@@ -228,19 +245,26 @@ class Collection:
             )
 
     def _unproven(self, plan: Plan) -> Snapshot | None:
-        """The newest that stays, where something is to go and nothing that stays is known to be whole."""
-        staying = [snapshot for snapshot in plan.keep if is_good(snapshot)] or list(plan.keep)
-        if not plan.drop or any(identity(snapshot) in self._whole for snapshot in staying):
-            return None
-        return staying[-1]
+        """One that the plan relies on and that is not known to be whole, where something is to go."""
+        relied_on = retention.relied_on(plan) if plan.drop else []
+        return next((snapshot for snapshot in relied_on if self._verdict(snapshot) is None), None)
 
     def _prove(self, snapshot: Snapshot) -> None:
         """Read one in full, and remember what came of it; one that is gone is not in the next plan."""
+        stamp = self.catalog.stamp(snapshot.name)
         try:
             files.verify(snapshot)
-            self._whole.add(identity(snapshot))
+            self._judge(snapshot, stamp, whole=True)
         except FileNotFoundError:
             pass
         except DamagedError as error:
             _logger.warning("not counted among those to keep: %s", str(error))
-            self._damaged.add(identity(snapshot))
+            self._judge(snapshot, stamp, whole=False)
+
+    def _judge(self, snapshot: Snapshot, stamp: Stamp, *, whole: bool) -> None:
+        self._verdicts[identity(snapshot)] = stamp, whole
+
+    def _verdict(self, snapshot: Snapshot) -> bool | None:
+        """Whether it is whole; None where this process has not read the file that is there now."""
+        stamp, whole = self._verdicts.get(identity(snapshot), (None, None))
+        return None if whole is None or stamp != self.catalog.stamp(snapshot.name) else whole

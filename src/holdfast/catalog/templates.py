@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from string import Formatter
 
@@ -56,6 +57,7 @@ def check_step_template(template: str) -> str:
         for step in _PROBES:
             name = template.format(step=step)
             check_name(name)
+            os.fsencode(name)  # raises UnicodeEncodeError, a ValueError, where it can be no name of a file
             found = pattern.fullmatch(name)
             if found is None or any(digits != str(step).zfill(len(digits)) for digits in found.groups()):
                 raise ValueError(f"it makes {name!r} of step {step}, which must stand there in decimal digits")

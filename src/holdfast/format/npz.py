@@ -6,9 +6,7 @@ of the archive is compared, and an object array is read only where it is exactly
 
 from __future__ import annotations
 
-import ast
 import io
-import re
 import struct
 import zipfile
 import zlib
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from holdfast.errors import CaptureError, DamagedError, UnknownFormatError
+from holdfast.format import literal
 from holdfast.format.pickled_none import is_pickled_none
 from holdfast.state import dtypes
 from holdfast.state.arrays import Bytes
@@ -33,7 +32,6 @@ _END = struct.Struct("<4s4H2LH")  # the last of an archive, before its comment: 
 _ZIP64 = 0xFFFF  # a number that stands elsewhere
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of a member
 _LENGTHS = {b"\1\0": struct.Struct("<H"), b"\2\0": struct.Struct("<I"), b"\3\0": struct.Struct("<I")}  # by npy version
-_PYTHON_2_LONG = re.compile(r"(?<=[0-9])L")
 _ALIGNMENT = 16  # bytes, in memory
 
 
@@ -164,7 +162,7 @@ def _node(name: str, content: Bytes, where: str) -> Node:
             raise ValueError(f"it has {len(data)} bytes of elements, its shape and dtype want {size}")
     except (UnknownFormatError, CaptureError) as error:
         raise UnknownFormatError(f"{where}: {member} cannot be read: {error}") from None
-    except (SyntaxError, ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
         raise _damage(where, f"{member} is no .npy file: {error}") from None
     if fortran and size:
         rows = data.view(np.dtype((np.void, dtype.itemsize))).reshape(shape[::-1])
@@ -192,17 +190,17 @@ def _read_npy(content: Bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], Byt
     if length > min(MAX_NPY_HEADER, len(content) - start):
         raise ValueError(f"its header has {length} bytes, at most {MAX_NPY_HEADER} and the member's own are read")
     text = content[start : start + length].tobytes().decode("utf-8" if magic[6] == 3 else "latin-1")
-    try:
-        spec = ast.literal_eval(text)
-    except SyntaxError:
-        spec = ast.literal_eval(_PYTHON_2_LONG.sub("", text))
+    spec = literal.parse(text)
     if type(spec) is not dict or spec.keys() != {"descr", "fortran_order", "shape"}:
         raise ValueError("its header has other keys than descr, fortran_order and shape")
     shape, fortran, descr = spec["shape"], spec["fortran_order"], spec["descr"]
     if type(shape) is not tuple or type(fortran) is not bool:
         raise ValueError("its header has no shape and order")
     _check_descr(descr)
-    return shape, fortran, np.lib.format.descr_to_dtype(descr), content[start + length :]
+    dtype = np.lib.format.descr_to_dtype(descr)
+    if dtype.subdtype is not None:  # of a whole array: numpy makes its shape longer instead
+        raise ValueError("its dtype is that of a sub-array")
+    return shape, fortran, dtype, content[start + length :]
 
 
 def _check_descr(descr: Any) -> None:

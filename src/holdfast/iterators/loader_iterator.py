@@ -17,6 +17,7 @@ import numpy as np
 
 from holdfast.errors import MismatchError
 from holdfast.iterators.loader_passes import END, StatefulPasses, TorchPasses
+from holdfast.state import values
 from holdfast.state.serializable import serialize_state
 
 _log = logging.getLogger("holdfast")
@@ -181,6 +182,7 @@ class LoaderIterator:
         found = {key: serialize_state(serializer, key, value) for key, value in self._state().items()}
         loading = getattr(serializer, "loading", False)
         if loading:
+            found = _with_plain_values(found)
             self._check(found)
         if self._passes.part is not None:
             serialize_state(serializer, "loader", self._passes.part)
@@ -300,3 +302,12 @@ def _without_arrays(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_arrays(child) for key, child in value.items()}
     return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _with_plain_values(value: Any) -> Any:
+    """Numbers and texts in the place of arrays of no dimensions, which are all that a file of flat names can tell."""
+    if isinstance(value, Mapping):
+        return {key: _with_plain_values(child) for key, child in value.items()}
+    if isinstance(value, np.ndarray) and not value.shape:
+        return values.from_value(values.guess(value))
+    return value

@@ -2,6 +2,10 @@
 
 None is a dataset without elements, as Chainer has it. A text, which Chainer cannot write, is a string of UTF-8. Nothing
 but these and arrays is read, and nothing that stands in another file.
+
+HDF5 compares checksums when it reads what has some: headers of version 1.10, which is written here, and chunks with its
+filter "fletcher32", which every array of several elements has. One element has no chunk, and stands in a header, unless
+it is a very long text.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from holdfast.state.tree import Node, Value
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_LEVEL = 9  # of gzip
+MAX_IN_HEADER = 60_000  # bytes of a value; a header message has 64 KiB
 
 
 def library() -> Any:
@@ -52,8 +57,13 @@ def image_of(arrays: Mapping[str, AnyArray], level: int | None) -> bytes:
     Raises:
         CaptureError: HDF5 cannot hold one, or not under its name; names it.
     """
+    h5py = library()
+    access, how = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    access.set_fapl_core(backing_store=False)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)  # to be read it needs HDF5 1.10, of 2016
+    how.set_obj_track_times(False)  # the same state gives the same bytes
     name = f"in memory: {id(arrays)}"  # no path; HDF5 opens no two files of one name
-    with library().File(name, "w", driver="core", backing_store=False) as file:
+    with h5py.File(h5py.h5f.create(name.encode(), h5py.h5f.ACC_TRUNC, fcpl=how, fapl=access)) as file:
         for one, array in arrays.items():
             write(file, one, array, level)
         file.flush()  # else the image lacks what HDF5 has not written yet
@@ -72,9 +82,31 @@ def write(group: Any, name: str, array: AnyArray, level: int | None) -> None:
     name = checked(name.strip("/"))
     data = library().Empty("f") if is_none(array) else _stored(name, array)
     try:
-        group.create_dataset(name, data=data, compression=level if array.size > 1 else None)
-    except (TypeError, ValueError) as error:
+        if array.size > 1:
+            group.create_dataset(name, data=data, compression=level, fletcher32=True)
+        elif array.size and array.nbytes <= MAX_IN_HEADER and not is_none(array):
+            _create_in_header(group, name, data)
+        else:
+            group.create_dataset(name, data=data)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise CaptureError(f"'{name}' cannot be written to '{group.name}' of the HDF5 file: {error}") from error
+
+
+def _create_in_header(group: Any, name: str, data: AnyArray) -> None:
+    """Create a dataset whose one element stands in its header; what h5py has for it takes no scalars."""
+    h5py = library()
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_layout(h5py.h5d.COMPACT)
+    how.set_obj_track_times(False)
+    kind = h5py.h5t.py_create(data.dtype, logical=True)
+    space = h5py.h5s.create_simple(data.shape) if data.shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    dataset = h5py.h5d.create(group.id, None, kind, space, how)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(data).reshape(data.shape))
+    above, _, last = name.rpartition("/")
+    parent = group.require_group(above) if above else group
+    if last in parent:
+        raise ValueError("the name exists")
+    parent[last] = h5py.Dataset(dataset)
 
 
 def _stored(name: str, array: AnyArray) -> AnyArray:
@@ -133,6 +165,14 @@ def level_of(compression: int | None) -> int | None:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
+def beginning(where: str) -> bytes:
+    """What a file begins with, which of an HDF5 file is SIGNATURE; nothing of what is no regular file."""
+    if not stat.S_ISREG(os.stat(where).st_mode):  # opening a pipe would wait for ever
+        return b""
+    with open(where, "rb") as raw:
+        return raw.read(len(SIGNATURE))
+
+
 @contextmanager
 def opened(where: str) -> Iterator[Any]:
     """A file, open for reading; errors about what it holds say which file.
@@ -142,17 +182,14 @@ def opened(where: str) -> Iterator[Any]:
         DamagedError: it is not whole.
     """
     h5py = library()
-    begin = b""
-    if stat.S_ISREG(os.stat(where).st_mode):  # opening a pipe would wait for ever
-        with open(where, "rb") as raw:
-            begin = raw.read(len(SIGNATURE))
+    begin = beginning(where)
     if begin != SIGNATURE:
         raise UnknownFormatError(
             f"{where}: is no HDF5 file: it begins with {begin!r}; npz files and snapshot files are read by load_npz"
         )
     try:
         file = h5py.File(where, "r", locking=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise DamagedError(f"{where}: is no whole HDF5 file ({error}); get it again from where it came") from None
     with file:
         try:
@@ -164,7 +201,11 @@ def opened(where: str) -> Iterator[Any]:
 def follow(group: Any, path: str) -> Any:
     """What stands in a group at a path, a group or a dataset; None where there is nothing."""
     for name in [name for name in path.split("/") if name]:
-        if not isinstance(group, library().Group) or not group.id.links.exists(_encoded(name)):
+        if not isinstance(group, library().Group):
+            return None
+        with _damage(name):
+            is_there = group.id.links.exists(_encoded(name))
+        if not is_there:
             return None
         group = _member(group, name)
     return group
@@ -195,26 +236,24 @@ def read(found: Any, name: str) -> dict[str, Node]:
         DamagedError: one cannot be read.
     """
     h5py = library()
-    if isinstance(found, h5py.Dataset):
-        return {name: _node(found, name)}
     nodes: dict[str, Node] = {}
     seen: set[int] = set()
-    groups = [(name, found)]
-    while groups:
-        above, group = groups.pop()
-        with _damage(group.name.strip("/")):
-            address, names = h5py.h5o.get_info(group.id).addr, list(group)
+    ahead: list[tuple[str, Any, str | None]] = [(name, found, None)]  # the next one last; one is opened when it comes
+    while ahead:
+        place, group, key = ahead.pop()
+        one = group if key is None else _member(group, key)
+        if isinstance(one, h5py.Dataset):
+            nodes[place] = _node(one, place)
+            continue
+        with _damage(one.name.strip("/")):
+            address, names = h5py.h5o.get_info(one.id).addr, list(one)
         if address in seen:
-            raise UnknownFormatError(f"the group '{above}' stands at a second place, or in itself; Chainer writes none")
+            raise UnknownFormatError(f"the group '{place}' stands at a second place, or in itself; Chainer writes none")
         seen.add(address)
-        for one in names:
-            if not isinstance(one, str):  # h5py leaves it as bytes
-                raise UnknownFormatError(f"the group '{above}' holds the name {one!r:.80}, which is no text")
-            member, place = _member(group, one), f"{above}/{one}" if above else one
-            if isinstance(member, h5py.Group):
-                groups.append((place, member))
-            else:
-                nodes[place] = _node(member, place)
+        for inner in reversed(names):
+            if not isinstance(inner, str):  # h5py leaves it as bytes
+                raise UnknownFormatError(f"the group '{place}' holds the name {inner!r:.80}, which is no text")
+            ahead.append((f"{place}/{inner}" if place else inner, one, inner))
     return nodes
 
 
@@ -258,7 +297,7 @@ def _damage(where: str) -> Iterator[None]:
     """What HDF5 cannot do with a file that was opened is the file's fault."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise DamagedError(f"'{where}' cannot be read ({error}); get the file again from where it came") from None
 
 

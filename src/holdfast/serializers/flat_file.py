@@ -16,7 +16,8 @@ from typing import Any, TypeGuard, Union
 import numpy as np
 
 from holdfast.errors import CaptureError, MismatchError, NotFoundError
-from holdfast.state import arrays, protocols, values
+from holdfast.serializers.lacking import may_lack
+from holdfast.state import arrays, values
 from holdfast.state.capture import Capture, capture
 from holdfast.state.flat import flatten
 from holdfast.state.restore import restore
@@ -167,7 +168,7 @@ def restore_into(obj: Any, tree: StateTree, strict: bool, where: str) -> None:
             obj,
             strict=strict,
             casting="same_kind",
-            may_lack=_is_trigger if protocols.keeps_reserved(obj) else _never,
+            may_lack=may_lack(obj),
             may_have_more=_always,
         )
     except MismatchError as error:
@@ -180,15 +181,6 @@ def restore_into(obj: Any, tree: StateTree, strict: bool, where: str) -> None:
 
 def _always(path: str) -> bool:
     return True
-
-
-def _never(path: str) -> bool:
-    return False
-
-
-def _is_trigger(path: str) -> bool:
-    """Whether a part of a trainer is a trigger: an old Chainer keeps nothing of some of them."""
-    return path.partition("/")[0] in ("stop_trigger", "extension_triggers")
 
 
 # --- serializers -----------------------------------------------------------------------------------------------------

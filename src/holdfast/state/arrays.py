@@ -146,7 +146,9 @@ def _check_tensor(value: Any, kind: type) -> None:
         )
     if value.layout != torch.strided:
         raise CaptureError(
-            f"a tensor of layout {value.layout} cannot be kept; keep value.to_dense(), or the tensors it is made of"
+            f"a tensor of layout {value.layout} cannot be kept; keep value.to_dense(), or the tensors it is made of. A "
+            "gradient of that layout waits for an optimizer step: take the snapshot right after a step, or give the "
+            "module (of an Embedding: sparse=False) dense gradients"
         )
     if value.is_nested:
         raise CaptureError("a nested tensor cannot be kept; keep the list value.unbind()")

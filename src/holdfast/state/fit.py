@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.errors import MismatchError, UnknownFormatError
-from holdfast.state import arrays, containers, generators, lookup, protocols, values
+from holdfast.state import arrays, containers, generators, lookup, protocols, update_rules, values
 from holdfast.state.tree import Array, Branch, Key, Node, Value, escape, join, unescape
 
 SHOWN = 8  # of each list in a message
@@ -213,6 +213,8 @@ class _Comparison:
         if owner is not None and generators.kind_of(owner) is None:
             lenient = protocols.may_differ(owner) or (lenient and not protocols.is_torch(owner))
             self._check_moments(owner, node, path)
+            for missing in update_rules.missing_moments(owner, node, path, self.owners):
+                self.misfits.lacks(missing)
         if is_none(node) or is_none(today):
             return  # nothing is there yet: an uninitialised link, a buffer that was not made
         if isinstance(today, Array):

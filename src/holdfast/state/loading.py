@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -71,6 +71,7 @@ class Load:
     strict: bool = True
     casting: str = "no"
     restore_part: Callable[[Node, Any, str], Any] = _no_parts
+    fresh_rules: Sequence[Any] = ()  # Chainer's update rules in it that have no moments yet
     _before: dict[str, Any] = field(default_factory=dict)  # of an optimizer that leaves what it had alone
 
     def keep(self) -> None:
@@ -86,6 +87,8 @@ class Load:
         if self._before:
             self.target.__dict__.update(self._before)
         else:
+            for rule in self.fresh_rules:
+                rule._state = None  # else it asks for moments that it did not have
             self._give(self.today)
 
     def _give(self, node: Node) -> None:

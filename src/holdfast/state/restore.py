@@ -18,7 +18,19 @@ from typing import Any
 import numpy as np
 
 from holdfast.errors import CaptureError, MismatchError
-from holdfast.state import arrays, containers, fit, generators, lookup, protocols, sharing, stock, values, writes
+from holdfast.state import (
+    arrays,
+    containers,
+    fit,
+    generators,
+    lookup,
+    protocols,
+    sharing,
+    stock,
+    update_rules,
+    values,
+    writes,
+)
 from holdfast.state.capture import Capture, where
 from holdfast.state.containers import Parts
 from holdfast.state.encoding import collector_paused
@@ -222,9 +234,8 @@ class _Plan:
             return lambda: target
         method = protocols.protocol_of(target, where(path))
         assert method is not None
-        self.steps.append(
-            Load(path, target, method, node, today.tree.root, self.strict, self.casting, self._restore_part)
-        )
+        part, fresh = self._restore_part, update_rules.fresh_in(today.owners)
+        self.steps.append(Load(path, target, method, node, today.tree.root, self.strict, self.casting, part, fresh))
         return lambda: target
 
     def _restore_part(self, node: Node, value: Any, path: str) -> Any:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from holdfast.errors import CaptureError
-from holdfast.state import arrays
+from holdfast.errors import CaptureError, MismatchError
+from holdfast.state import arrays, containers
 from holdfast.state.lookup import Children
 from holdfast.state.serializer import Deserializer, Serializer
-from holdfast.state.tree import Node, join
+from holdfast.state.tree import Array, Branch, Node, Value, join
+from holdfast.state.update_rules import is_of_no_update
 
 T = TypeVar("T")
 
@@ -77,6 +78,7 @@ class TreeDeserializer(Deserializer):
     ) -> None:
         self._restore = restore
         self._children = Children(node)
+        self._is_flat = isinstance(node, Branch) and node.kind == "untyped"
         self._path = path
         self._strict = strict
         self._parts: dict[str, TreeDeserializer] = {}
@@ -86,15 +88,18 @@ class TreeDeserializer(Deserializer):
         found = self
         for name in _names(key):
             if name not in found._parts:
-                found._parts[name] = TreeDeserializer(
+                part = TreeDeserializer(
                     self._restore, found._children.get(name), join(found._path, name), strict=self._strict
                 )
+                part._is_flat = part._is_flat or found._is_flat
+                found._parts[name] = part
             found = found._parts[name]
         return found
 
     def __contains__(self, key: str) -> bool:
         """Whether the snapshot holds a value or a part `key`."""
-        return self._find(key)[0] is not None
+        part, name = self._part_of(key)
+        return part._children.get(name) is not None
 
     def __call__(self, key: str, value: T) -> T:
         """What the snapshot holds under `key`: `value` itself where it changes in place, a new one where it cannot.
@@ -103,18 +108,56 @@ class TreeDeserializer(Deserializer):
             KeyError: there is nothing under `key`, and the restore is strict.
             MismatchError: it does not fit `value`.
         """
-        node, path = self._find(key)
+        part, name = self._part_of(key)
+        node, path = part._children.get(name), join(part._path, name)
         if node is None:
-            if self._strict:
+            if self._strict and not part._may_lack(value):
                 raise KeyError(f"the snapshot holds no '{path}'")
             return value
+        if type(value) is str:
+            node = _as_text(node, path)
         restored: T = self._restore(node, value, path)
         return restored
 
-    def _find(self, key: str) -> tuple[Node | None, str]:
+    def _part_of(self, key: str) -> tuple[TreeDeserializer, str]:
+        """The part in which a key stands, and its name there."""
         *parts, name = _names(key)
-        parent = self["/".join(parts)] if parts else self
-        return parent._children.get(name), join(parent._path, name)
+        return (self["/".join(parts)] if parts else self), name
+
+    def _may_lack(self, value: object) -> bool:
+        """Whether nothing need be stored for a value.
+
+        An update rule of Chainer's that counts no update has no moments to save; a fresh one asks for them with None,
+        and then makes them at its first update. Flat names show nothing of what is empty.
+        """
+        if value is not None:
+            return self._is_flat and _is_hollow(value)
+        return is_of_no_update(self._children)
+
+
+def _is_hollow(value: Any) -> bool:
+    """Whether there is nothing in it but empty containers, and objects without state."""
+    if isinstance(value, TreeSerializer):
+        return all(_is_hollow(child) for child in value.children.values())
+    if callable(getattr(type(value), "serialize", None)):
+        serializer: TreeSerializer = TreeSerializer(lambda child, path, level: child, "")  # type: ignore[arg-type,return-value]
+        value.serialize(serializer)
+        return _is_hollow(serializer)
+    return containers.is_hollow(value.state_dict() if callable(getattr(value, "state_dict", None)) else value)
+
+
+def _as_text(node: Node, path: str) -> Node:
+    """The text that was saved where a program wants one: under Python 2 Chainer wrote texts as arrays of bytes.
+
+    Raises:
+        MismatchError: the bytes are no text.
+    """
+    if not isinstance(node, Array) or arrays.shape_of(node) != () or not arrays.dtype_name(node).startswith("|S"):
+        return node
+    try:
+        return Value("str", arrays.carried(node).item().decode())
+    except UnicodeDecodeError as error:
+        raise MismatchError(f"'{path}' is bytes in the snapshot, and no text in UTF-8: {error}") from None
 
 
 def _names(key: str) -> list[str]:

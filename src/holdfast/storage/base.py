@@ -93,14 +93,15 @@ class Storage(Protocol):
 def is_reserved(name: str) -> bool:
     """Whether holdfast keeps a file name (a last component) for its locks and for what is still being written.
 
-    Reading one would do harm: a process loses its record lock when it closes any descriptor of the locked file.
+    Reading one would do harm: a process loses its record lock when it closes any descriptor of the locked file. Some
+    file systems take names that differ in case for the same.
     """
-    return name == LOCK_NAME or is_temporary(name)
+    return name.casefold() == LOCK_NAME or is_temporary(name)
 
 
 def is_temporary(name: str) -> bool:
     """Whether a file name is that of a file which is still being written, or whose writer died."""
-    return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
+    return name.startswith(".") and name.casefold().endswith(TEMPORARY_SUFFIX)
 
 
 def check_name(name: str) -> None:
@@ -116,7 +117,7 @@ def check_name(name: str) -> None:
         why = "it holds a NUL"
     elif os.name == "nt" and not {"\\", ":"}.isdisjoint(name):
         why = "on Windows it must hold neither a backslash nor a colon"
-    elif is_reserved(components[-1]):
+    elif is_reserved(components[-1]) or any(is_reserved(one.casefold().removesuffix(".d")) for one in components[:-1]):
         why = "holdfast keeps this name for a file of its own"
     else:
         return

@@ -15,11 +15,13 @@ import errno
 import logging
 import mmap
 import threading
+from contextlib import suppress
 
 from holdfast.storage import syscalls
 
 BLOCK_BYTES = 4096  # no disk that holdfast has met wants larger ones; one that does refuses, and the page cache is used
 FROM_BYTES = 1 << 20  # smaller files are on the disk as soon through the page cache
+_INTERRUPTS = 100  # in a row; more are no signals, but a file system at fault
 _COPY_BYTES = 4 << 20  # of memory that the kernel cannot use, at a time
 
 _REFUSALS = frozenset({errno.EINVAL, errno.EFAULT, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -177,9 +179,7 @@ def _write_as_it_lies(fd: int, view: memoryview, offset: int) -> int:
     done = 0
     while done < len(view):
         try:
-            taken = syscalls.pwrite(fd, view[done:], offset + done)
-        except InterruptedError:  # nothing was taken
-            continue
+            taken = _write_once(fd, view[done:], offset + done)
         except OSError as error:
             if error.errno in _REFUSALS:
                 break
@@ -192,14 +192,19 @@ def _write_as_it_lies(fd: int, view: memoryview, offset: int) -> int:
 
 def _write(fd: int, view: memoryview, offset: int) -> None:
     while view:
-        try:
-            taken = syscalls.pwrite(fd, view, offset)
-        except InterruptedError:  # nothing was taken
-            continue
+        taken = _write_once(fd, view, offset)
         if taken <= 0:
             raise OSError(errno.EIO, "the file system took nothing")
         view = view[taken:]
         offset += taken
+
+
+def _write_once(fd: int, view: memoryview, offset: int) -> int:
+    """One write, begun again where it was interrupted before it took anything; not for ever."""
+    for _ in range(_INTERRUPTS):
+        with suppress(InterruptedError):
+            return syscalls.pwrite(fd, view, offset)
+    return syscalls.pwrite(fd, view, offset)
 
 
 def _aligned(size_bytes: int) -> memoryview:

@@ -45,6 +45,7 @@ def sync(directory: str) -> None:
     fd = syscalls.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         syscalls.fsync(fd)
+        syscalls.fstat(fd)  # XFS that has shut down, its disk failing, says yes to the sync, and no to this
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise

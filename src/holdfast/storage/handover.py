@@ -58,16 +58,23 @@ def is_folder(name: str) -> bool:
 
 def sweep(entries: Iterable[os.DirEntry[str]]) -> list[str]:
     """Remove the folders whose temporary file is gone, with it their writer; returns their names."""
-    found = list(entries)
-    names = {entry.name for entry in found}
     swept = []
-    for entry in found:
-        if not is_folder(entry.name):
+    for entry in entries:
+        name = entry.name.removesuffix(FOLDER_SUFFIX)
+        if name == entry.name or not temporaries.is_own_name(name) or not entry.is_dir(follow_symlinks=False):
             continue
-        if entry.name.removesuffix(FOLDER_SUFFIX) not in names and entry.is_dir(follow_symlinks=False):
+        if not _stands(entry.path.removesuffix(FOLDER_SUFFIX)):
             _empty(entry.path)
             swept.append(entry.name)
     return swept
+
+
+def _stands(path: str) -> bool:
+    try:
+        syscalls.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _commit(partial: str, final: str, folder: str) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from holdfast.errors import CommitError
 from holdfast.storage import directories, handover, syscalls, temporaries
 from holdfast.storage.base import Entry, check_name, is_reserved
-from holdfast.storage.local_upload import LocalUpload, failing
+from holdfast.storage.local_upload import LocalUpload, check_room, failing
 
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 """What a name answers where there is nothing, or something else than a regular file."""
@@ -63,6 +63,8 @@ class LocalStorage:
         path = self._path(name)
         if size_bytes < 0:
             raise ValueError(f"{path}: cannot have {size_bytes} bytes; give the size of the whole file")
+        with failing(path, size_bytes, "and nothing of it was written"):
+            check_room(path, size_bytes)
         with failing(path, size_bytes, "its temporary file could not be made"):
             directory = os.path.dirname(path)
             # One that is there already may still be unsynced: whoever made it may have been killed right after.

@@ -12,13 +12,16 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from holdfast.errors import CommitError
 from holdfast.storage import directories, syscalls
 from holdfast.storage.base import Buffer
 from holdfast.storage.direct_io import Content
 from holdfast.storage.temporaries import Temporary
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a full file system answers, and one whose user has no more room."""
 
 _REMEDY = {
     errno.ENOSPC: "free some space, or keep fewer snapshots, then save again",
@@ -27,6 +30,7 @@ _REMEDY = {
     errno.ENFILE: "close some files of this machine's, then save again",
     errno.EACCES: "make the directory writable, then save again",
     errno.EROFS: "make the directory writable, then save again",
+    errno.EFBIG: "raise the limit of this process (ulimit -f), or save to a file system that takes larger files",
     errno.EISDIR: "choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
@@ -178,12 +182,46 @@ def failing(path: str, size_bytes: int, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         room = ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            with suppress(OSError):
-                free = syscalls.free_bytes(os.path.dirname(path))
-                room = f"; the file needs {size_bytes} bytes, {free} are free on the file system"
+        if error.errno in NO_ROOM:
+            room = "; the file " + needed_and_free(path, size_bytes)
         remedy = _REMEDY.get(error.errno or 0, "check the disk, then save again")
         raise CommitError(
             error.errno,
             f"{path}: not committed, {what} ({error.strerror}{room}); what had this name before is untouched; {remedy}",
         ) from error
+
+
+def check_room(path: str, size_bytes: int) -> None:
+    """Raise OSError(ENOSPC) where the file system says that it has no room for a file, so that nothing is written.
+
+    What it replaces gives no room: both exist at once. A file system that does not say what is free is believed to have
+    room; what the check cannot know, the writing tells.
+    """
+    free = _free_near(path)
+    if free is not None and free < size_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def needed_and_free(path: str, size_bytes: int) -> str:
+    """What a message says where a file has no room: "needs 5000 bytes, 4096 are free in /run"."""
+    free, directory = _free_near(path), os.path.dirname(path)
+    if free is None:
+        return f"needs {size_bytes} bytes in {directory}"
+    text = f"needs {size_bytes} bytes, {free} are free in {directory}"
+    mib = 1 << 20
+    return text if size_bytes < mib else f"{text} ({size_bytes / mib:.1f} MiB and {free / mib:.1f} MiB)"
+
+
+def _free_near(path: str) -> int | None:
+    """What is free where a file is to lie, whose directory may be missing as yet; None where nobody knows."""
+    directory = os.path.dirname(path)
+    while True:
+        try:
+            return syscalls.free_bytes(directory)
+        except FileNotFoundError:
+            above = os.path.dirname(directory)
+            if above == directory:
+                return None
+            directory = above
+        except OSError:
+            return None

@@ -18,6 +18,7 @@ NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not wait for its other end
 _BINARY = getattr(os, "O_BINARY", 0)
 
+_INTERRUPTS = 100  # in a row; more are no signals, but a file system at fault
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 """What a file system or platform answers that has no locks, or none of this kind."""
 
@@ -93,10 +94,13 @@ def allocate(fd: int, size_bytes: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     fallocate = libc["fallocate64" if hasattr(libc, "fallocate64") else "fallocate"]  # its lengths have 64 bits
     fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    while fallocate(fd, 0, 0, size_bytes):
+    for _ in range(_INTERRUPTS):
+        if not fallocate(fd, 0, 0, size_bytes):
+            return
         number = ctypes.get_errno()
         if number != errno.EINTR:
-            raise OSError(number, os.strerror(number))
+            break
+    raise OSError(number, os.strerror(number))
 
 
 def set_direct(fd: int, direct: bool) -> None:
@@ -107,9 +111,13 @@ def set_direct(fd: int, direct: bool) -> None:
     fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT if direct else flags & ~os.O_DIRECT)
 
 
-def free_bytes(path: str) -> int:
-    """What an ordinary user may still write to the file system of `path`."""
-    return shutil.disk_usage(path).free
+def free_bytes(path: str) -> int | None:
+    """What this user may still write to the file system of `path`; None where it does not say: some have no blocks."""
+    if sys.platform == "win32":
+        return shutil.disk_usage(path).free
+    found = os.statvfs(path)
+    blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail  # some are kept for root
+    return blocks * found.f_frsize if found.f_blocks and found.f_frsize else None
 
 
 if hasattr(os, "pwrite"):

@@ -2,7 +2,7 @@
 
 Each is locked for as long as its writer lives, so that sweep() can tell a dead writer's from a living one's: on Linux
 with a lock of the open file, elsewhere, and where the file system lacks those, with a record lock. Where there are no
-locks at all nothing is swept.
+locks at all nothing is swept, and never anything that has not exactly such a name as holdfast gives.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from holdfast.storage import syscalls
-from holdfast.storage.base import TEMPORARY_SUFFIX, is_temporary
+from holdfast.storage.base import TEMPORARY_SUFFIX
 
 _ATTEMPTS = 100
+_NAME = re.compile(r"\.[0-9a-f]{16}" + re.escape(TEMPORARY_SUFFIX))
 _logger = logging.getLogger("holdfast")
 
 _own: dict[str, Temporary] = {}
@@ -91,11 +93,16 @@ def sweep(entries: Iterable[os.DirEntry[str]]) -> list[str]:
     return [
         entry.name
         for entry in entries
-        if is_temporary(entry.name)
+        if is_own_name(entry.name)
         and entry.name not in _own
         and entry.is_file(follow_symlinks=False)
         and _remove_if_dead(entry.path)
     ]
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a file name is one that create() gives: base.is_temporary() keeps more names for holdfast than that."""
+    return _NAME.fullmatch(name) is not None
 
 
 def disown() -> None:

@@ -314,12 +314,17 @@ def _rebuilt(name: str, answer: Mapping[str, Any]) -> CommitError:
             return error
     what = f"{name}: not committed: {kind} in the helper process: {message}"
     error = CommitError(number, what) if number else CommitError(what)
-    error.__cause__ = _Elsewhere(f"\n{answer['trace']}")
+    cause = _MachineElsewhere if answer.get("of_the_machine") else _Elsewhere
+    error.__cause__ = cause(f"\n{answer['trace']}")
     return error
 
 
 class _Elsewhere(Exception):
     """What was raised in another process, as its traceback says."""
+
+
+class _MachineElsewhere(_Elsewhere, OSError):
+    """The same, of an OSError or MemoryError."""
 
 
 def _paths(savefun: Mapping[str, Any] | None) -> list[str]:

@@ -141,6 +141,7 @@ def _described(error: BaseException) -> dict[str, Any]:
     return {
         "kind": type(error).__name__,
         "errno": number,
+        "of_the_machine": isinstance(error, OSError | MemoryError),
         "message": str(error.strerror if isinstance(error, OSError) and number else error)[:_TEXT_CHARACTERS],
         "trace": "".join(traceback.format_exception(error))[-_TEXT_CHARACTERS:],
     }

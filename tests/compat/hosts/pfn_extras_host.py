@@ -49,7 +49,8 @@ class _Run:
             self.host.finalize()
 
     def weights(self) -> np.ndarray[Any, Any]:
-        moments = [moment for state in self.optimizer.state.values() for moment in state.values()]
+        states = [self.optimizer.state.get(parameter, {}) for parameter in self.model.parameters()]
+        moments = [moment for state in states for _, moment in sorted(state.items())]
         return np.concatenate([one.detach().numpy().ravel() for one in [*self.model.state_dict().values(), *moments]])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import holdfast
 from compat.hosts.adapters import Host, Run, damage, logged, raised, started
-from holdfast import writers
+from holdfast import serializers, writers
 from holdfast.state.capture import capture
 from holdfast.state.flat import flatten
 from holdfast.training import extensions
@@ -52,6 +52,16 @@ def an_npz_file_is_resumed_from_as_well(host: Host, out: Path) -> None:
     calm = started(host, out / "calm", 6)
     started(host, out, 3, extensions.snapshot(filename=NPZ))
     _assert_same(_resumed(host, out, 6, filename=NPZ), calm)
+
+
+def so_is_a_file_of_holdfasts_savefuns(host: Host, out: Path) -> None:
+    calm = started(host, out / "calm", 6, host.log_report())
+    for savefun in (serializers.save_npz, serializers.save_hdf5):
+        folder = out / savefun.__name__
+        started(host, folder, 3, host.log_report(), extensions.snapshot(savefun))
+        again = _resumed(host, folder, 6, host.log_report(), savefun=savefun)
+        _assert_same(again, calm)
+        assert len(again.host.get_extension("LogReport").log) == 3
 
 
 def one_is_resumed_from_whatever_writer_wrote_it(host: Host, out: Path) -> None:

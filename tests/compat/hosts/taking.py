@@ -225,6 +225,30 @@ def a_failure_to_write_ends_the_run_or_costs_that_snapshot(host: Host, out: Path
     assert sum("No space left" in message for message in messages) == 3
 
 
+def with_warn_a_failure_in_the_background_costs_that_snapshot_and_a_mistake_ends_the_run(host: Host, out: Path) -> None:
+    def full(path: str, mapping: Any) -> None:
+        if path.endswith(("2", "4")):  # in the middle, and as the last
+            raise OSError(28, "No space left on device")
+        with open(path, "w"):
+            pass
+
+    writer = writers.ThreadWriter(full)
+    with logged() as messages:
+        run = started(host, out, 4, extensions.snapshot(filename="a_{.iteration}", writer=writer, on_failure="warn"))
+    assert run.iteration == 4
+    assert names(out) == ["a_1", "a_3"]
+    told = [message for message in messages if "training goes on" in message]
+    assert [sum(name in message for message in told) for name in ("a_2", "a_4")] == [1, 1]
+    assert all("No space left" in message and " are free in " in message for message in told)
+
+    def mistaken(path: str, mapping: Any) -> None:
+        raise TypeError("this is no path")
+
+    run = host.new(out, 3)
+    run.extend(extensions.snapshot(mistaken, "b_{.iteration}", on_failure="warn"))
+    assert raised(TypeError, run.run) == "this is no path"
+
+
 def the_folder_is_locked_while_the_run_writes_and_free_afterwards(host: Host, out: Path) -> None:
     taken = []
 

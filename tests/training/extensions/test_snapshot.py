@@ -15,6 +15,7 @@ import holdfast
 from holdfast import keep, serializers, training
 from holdfast.training import extensions
 from holdfast.training.extensions import snapshot_writers
+from holdfast.training.extensions.snapshot_names import Filename
 from training.extensions.runs import Training, names
 
 
@@ -484,6 +485,11 @@ def test_keep_takes_a_policy_with_metrics_of_the_observation(out):
 def test_keep_and_n_retains_exclude_each_other():
     with pytest.raises(TypeError, match="keep and n_retains"):
         extensions.snapshot(keep=keep.last(1), n_retains=1)
+
+
+@pytest.mark.parametrize("number", ["0", "12", "0.25", "1e-05", "1e+16", "-3"])
+def test_a_number_in_a_name_is_found_again_however_it_is_written(number):
+    assert Filename("a_{.updater.epoch_detail}.npz").numbers(f"a_{number}.npz") == (float(number),)
 
 
 def test_keep_is_refused_for_files_without_headers():

@@ -10,22 +10,20 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import HoldfastError
 from holdfast.keep import Policy
-from holdfast.snapshot import Snapshot
+from holdfast.series import is_of_the_machine
 from holdfast.state.capture import capture
 from holdfast.state.load import Builder
 from holdfast.state.restore import restore
+from holdfast.storage.local_upload import NO_ROOM
 from holdfast.training.extension import Extension
 from holdfast.training.extensions import snapshot_hosts as hosts
 from holdfast.training.extensions.snapshot_arguments import Savefun, check_arguments, files_and_writer
 from holdfast.training.extensions.snapshot_names import Filename, Template
-from holdfast.writers import Pending
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -68,7 +66,9 @@ def snapshot_object(
         num_retain: deprecated; means `n_retains`.
         keep: a policy of holdfast.keep, instead of `n_retains`.
         loadfun: called as `loadfun(path, target)` to restore what a `savefun` of one's own wrote.
-        on_failure: "raise": an error of writing ends the run; "warn": it costs that snapshot, and is logged.
+        on_failure: "raise": an error of writing ends the run; "warn": where the machine could not do it (a full or
+            failing disk, no memory, an OSError of a savefun), it costs that snapshot, and is logged as a WARNING.
+            Errors of the program end the run in either case.
     Returns:
         The extension: trigger (1, "epoch"), priority -100.
     Raises:
@@ -218,6 +218,10 @@ class _Snapshot(Extension):
             finalize = getattr(self.writer, "finalize", None)
             if finalize is not None:
                 finalize()
+        except (OSError, MemoryError) as error:
+            if not self._is_only_told(error):
+                raise
+            self._warn("the last snapshot", error)
         finally:
             self._files.close()
 
@@ -260,31 +264,28 @@ class _Snapshot(Extension):
 
     def _take(self, trainer: Trainer, reason: str) -> None:
         name = self._names.of(trainer)
-        self._open(trainer)  # a host initializes no extension whose trigger says that it will not fire
+        which = f"the snapshot '{name}'"
+        warn = partial(self._warn, which) if self._on_failure == "warn" else None
         try:
-            state, handle = self._state(trainer), partial(self._watch, name)
-            pending = self._files.write(trainer, name, state, reason, self.writer, handle)
-            if pending is not None and self._on_failure == "raise" and pending.done() and not pending.cancelled():
+            self._open(trainer)  # a host initializes no extension whose trigger says that it will not fire
+            pending = self._files.write(trainer, name, self._state(trainer), reason, self.writer, warn)
+            if pending is not None and pending.unseen_failure() is not None:
                 pending.result()
-        except (HoldfastError, OSError) as error:
-            if self._on_failure == "raise" or not isinstance(error, OSError | MemoryError):
+        except (OSError, MemoryError) as error:
+            if not self._is_only_told(error):
                 raise
-            _warn(name, error)
+            self._warn(which, error)
 
-    def _watch(self, name: str, pending: Pending) -> None:
-        """Where a failure is only to be told, hear of it before the writer raises it."""
-        if self._on_failure == "warn":
-            pending.add_done_callback(partial(_warn_of, name))
+    def _is_only_told(self, error: BaseException) -> bool:
+        return self._on_failure == "warn" and is_of_the_machine(error)
 
-
-def _warn_of(name: str, pending: Future[Snapshot]) -> None:
-    error = None if pending.cancelled() else pending.exception()
-    if error is not None:
-        _warn(name, error)
-
-
-def _warn(name: str, error: BaseException) -> None:
-    _log.warning("the snapshot '%s' was not taken, and training goes on: %s", name, str(error))
+    def _warn(self, which: str, error: BaseException, *, is_earlier: bool = False) -> None:
+        if is_earlier:  # a writer in the background says it at the next call; its error has the name
+            which = "an earlier snapshot"
+        why = str(error) or type(error).__name__
+        if getattr(error, "errno", None) in NO_ROOM and " bytes, " not in why:  # a savefun's own words
+            why = f"{why}; {self._files.needed_and_free()}"
+        _log.warning("%s was not taken, and training goes on: %s", which, why)
 
 
 def _is_restored_with_the_trainer(trainer: Trainer, target: Any) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from holdfast import files
 from holdfast.keep import Policy, last
-from holdfast.serializers import save_npz
+from holdfast.serializers import save_hdf5, save_npz
 from holdfast.training.extensions.snapshot_files import Files, Foreign, Own
 from holdfast.training.extensions.snapshot_names import Filename
 from holdfast.training.extensions.snapshot_restore import restore_in_place
@@ -83,7 +84,7 @@ def files_and_writer(
         )
     if given is None and takes_jobs:
         given = _save_stored_npz
-    if given in (save_npz, _save_stored_npz) and loadfun is None:
+    if loadfun is None and _is_known(given):
         loadfun = restore_in_place
     if autoload and loadfun is None:
         what = "writer" if given is None else "savefun"
@@ -98,3 +99,12 @@ def files_and_writer(
 
 def _save_stored_npz(path: str, mapping: Any) -> None:
     save_npz(path, mapping, compression=False)
+
+
+def _is_known(savefun: Any) -> bool:
+    """Whether holdfast itself reads what a savefun writes: its own ones, with other options too, and Chainer's."""
+    while isinstance(savefun, partial):
+        savefun = savefun.func
+    chainers = sys.modules.get("chainer.serializers")
+    theirs = [getattr(chainers, name, None) for name in ("save_npz", "save_hdf5")] if chainers is not None else []
+    return savefun is not None and any(savefun is one for one in (save_npz, save_hdf5, _save_stored_npz, *theirs))

@@ -14,23 +14,28 @@ from typing import Any, Protocol
 
 from holdfast import reporter
 from holdfast.catalog import ERROR_SUFFIX, Collection, Listing
-from holdfast.errors import DamagedError
+from holdfast.catalog.catalog import is_exhaustion
+from holdfast.errors import DamagedError, UnknownFormatError
 from holdfast.format.prefix import Facts
 from holdfast.keep import Best, Policy
 from holdfast.lock import Lock, acquire
 from holdfast.retention import is_good
-from holdfast.series import Series
+from holdfast.series import Series, is_of_the_machine
 from holdfast.state.capture import capture
 from holdfast.state.flat import flatten
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.local_upload import needed_and_free
 from holdfast.training.extensions.snapshot_hosts import host_of, updater_of
 from holdfast.training.extensions.snapshot_names import Filename
 from holdfast.training.extensions.snapshot_restore import restore_in_place
 from holdfast.writers import Pending
+from holdfast.writers.standard import BackgroundWriter, bytes_of
 
 METRICS_BYTES = 1536  # that names and values of metrics may take in a header, which has 4 KiB for all facts
 
 _ZIP = b"PK\x03\x04"  # what an npz file begins with
+
+Warn = Callable[..., object]
 
 _log = logging.getLogger("holdfast")
 
@@ -54,15 +59,19 @@ class Files(Protocol):
         """Have memory ready for the first snapshot."""
 
     def write(
-        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, handle: Callable[[Pending], object]
+        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, warn: Warn | None
     ) -> Pending | None:
         """Take a snapshot, and remove old ones once it is durable.
 
         Args:
-            handle: called with its Future before the writer has it, where there is one.
+            warn: called as `warn(error)` with what the snapshot fails with, where that is of the machine, or as
+                `warn(error, is_earlier=True)` where an earlier one has failed; None: it is raised.
         Returns:
             Its Future; None where the writer has none.
         """
+
+    def needed_and_free(self) -> str:
+        """How much room the last snapshot needs, in words; "" where its errors say it themselves."""
 
     def close(self) -> None:
         """Let other processes write here."""
@@ -148,8 +157,11 @@ class Own:
     def prepare(self, target: Any, writer: Any) -> None:
         self._opened_series(writer).prepare(target)
 
+    def needed_and_free(self) -> str:
+        return ""
+
     def write(
-        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, handle: Callable[[Pending], object]
+        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, warn: Warn | None
     ) -> Pending | None:
         collection = self._opened()
         if reason == "error":
@@ -163,7 +175,7 @@ class Own:
             )
 
         series = self._opened_series(writer)
-        return series.save(target, new_facts, name, must=reason == "error", handle=handle)
+        return series.save(target, new_facts, name, must=reason == "error", warn=warn)
 
     def _npz_files(self, listing: Listing) -> list[str]:
         """Those under names of this template, newest first: by the numbers in them."""
@@ -200,6 +212,7 @@ class Foreign:
         self._loadfun = loadfun
         self._folder = Folder(names.depth)
         self._written: list[str] = []  # by this process, and given to the writer; the newest last
+        self._arrays_bytes = 0  # of the last one that was given to the writer
 
     def open(self, trainer: Any) -> None:
         self._folder.open(trainer)
@@ -229,13 +242,28 @@ class Foreign:
     def prepare(self, target: Any, writer: Any) -> None:
         """Nothing: what a writer of somebody else's does is not known."""
 
+    def needed_and_free(self) -> str:
+        return "the arrays of a snapshot " + needed_and_free(
+            os.path.join(self._folder.storage.location, "one"), self._arrays_bytes
+        )
+
     def write(
-        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, handle: Callable[[Pending], object]
+        self, trainer: Any, name: str, target: Any, reason: str, writer: Any, warn: Warn | None
     ) -> Pending | None:
         out = self._folder.storage.location
         if reason == "error" and os.path.exists(os.path.join(out, name)):
             name += ERROR_SUFFIX
-        writer(name, out, flatten(capture(target)))
+        mapping = flatten(capture(target))
+        self._arrays_bytes = bytes_of(mapping)
+        in_background = isinstance(writer, BackgroundWriter)  # takes this one, and raises what an earlier failed with
+        try:
+            writer(name, out, mapping)
+        except (OSError, MemoryError) as error:
+            if warn is None or not is_of_the_machine(error):
+                raise
+            warn(error, is_earlier=in_background)
+            if not in_background:
+                return None
         if reason != "error":
             self._written = [one for one in self._written if one != name] + [name]
             self._retain()
@@ -256,7 +284,11 @@ class Foreign:
         """Remove what is older than the newest `n_retains`, once the newest one is there."""
         if not self._n_retains or not self._written:
             return
-        found = self._found()
+        try:
+            found = self._found()
+        except OSError as error:
+            _log.warning("%s: older snapshots stay, it cannot be read: %s", self._folder.storage.location, error)
+            return
         if self._written[-1] not in found:
             return  # a writer in the background has not finished it
         for name in found[: -self._n_retains]:
@@ -274,7 +306,9 @@ def _first_whole(paths: Iterable[str], load: Callable[[str], Any]) -> tuple[str 
     for path in paths:
         try:
             load(path)
-        except DamagedError as error:
+        except (DamagedError, UnknownFormatError, OSError) as error:
+            if isinstance(error, FileNotFoundError) or is_exhaustion(error):  # says nothing about the file
+                raise
             _log.warning("passed over: %s", str(error))
             bad.append(str(error))
             continue

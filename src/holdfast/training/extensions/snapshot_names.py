@@ -8,11 +8,12 @@ import string
 from collections.abc import Callable
 from typing import Any, Union
 
+from holdfast.storage.base import check_name
 from holdfast.training.extensions.snapshot_hosts import Fields
 
 Template = Union[str, "os.PathLike[str]", Callable[[Any], str]]
 
-_NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?)"
+_NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
 
 
 class Filename:
@@ -53,13 +54,16 @@ class Filename:
         Raises:
             TypeError: the function did not return a str.
             AttributeError: the trainer has no such attribute.
+            ValueError: the name leads out of the trainer's folder, or is one that holdfast keeps for its own files.
         """
         if self.template is not None:
-            return self.template.format(Fields(trainer))
-        assert callable(self._make)
-        name = self._make(trainer)
-        if not isinstance(name, str):
-            raise TypeError(f"filename, a function, returned {name!r}; want the name of a file, a str")
+            name = self.template.format(Fields(trainer))
+        else:
+            assert callable(self._make)
+            name = self._make(trainer)
+            if not isinstance(name, str):
+                raise TypeError(f"filename, a function, returned {name!r}; want the name of a file, a str")
+        check_name(name)
         return name
 
     def numbers(self, name: str) -> tuple[float, ...] | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from holdfast.errors import MismatchError
 from holdfast.files import opened
 from holdfast.memory import Memory
+from holdfast.serializers import datasets, hdf5
 from holdfast.state.restore import restore
+from holdfast.state.tree import StateTree
 from holdfast.training.extensions.snapshot_hosts import TrainerState
 
 _log = logging.getLogger("holdfast")
@@ -24,11 +28,8 @@ def restore_in_place(source: str | os.PathLike[str], target: Any, room: Memory |
         MismatchError: the file does not fit; nothing was changed. Or the target cannot change in place.
         DamagedError: the file is not what was written.
     """
-    with opened(source, whole=True, room=room) as file:
-        tree = file.tree()
-        file.verify()
-        own = file.format == "snapshot"
-        extensions = _Extensions(file.where, inside=isinstance(target, TrainerState))
+    with _verified(source, room) as (tree, where, own):
+        extensions = _Extensions(where, inside=isinstance(target, TrainerState))
         try:
             restored = restore(
                 tree,
@@ -38,13 +39,26 @@ def restore_in_place(source: str | os.PathLike[str], target: Any, room: Memory |
                 may_have_more=extensions.may_have_more if own else lambda path: True,
             )
         except MismatchError as error:
-            raise MismatchError(f"{file.where}: {error}") from error
+            raise MismatchError(f"{where}: {error}") from error
     if restored is not target:
         raise MismatchError(
             f"{os.fspath(source)}: a {type(target).__name__} cannot change in place, so that an extension cannot "
             "restore it; make it one of the updater's targets, or keep it in a dict"
         )
     return restored
+
+
+@contextmanager
+def _verified(source: str | os.PathLike[str], room: Memory | None) -> Iterator[tuple[StateTree, str, bool]]:
+    """What a file holds; what messages call the file; whether it is a snapshot file."""
+    where = os.fspath(source)
+    if os.path.exists(where) and datasets.beginning(where) == datasets.SIGNATURE:
+        yield hdf5.tree_of(where), where, False
+        return
+    with opened(source, whole=True, room=room) as file:
+        tree = file.tree()
+        file.verify()
+        yield tree, file.where, file.format == "snapshot"
 
 
 class _Extensions:

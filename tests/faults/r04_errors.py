@@ -1,0 +1,111 @@
+"""R4: a reported error leaves all older snapshots good, no temporary file, no descriptor; and the next save works.
+
+Each system call of a save fails with each error, once or from then on, in every writer; or a write takes less than it
+was given, which must not be seen at all. A success must be a real one: the file is read in full.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from faults import campaigns, sweeps
+from faults.campaigns import Outcome, merge
+from faults.inprocess import WRITERS, attempt, chosen, name_of, points, writing_of
+from faults.writing import Writing
+from holdfast import files, writers
+from holdfast.errors import CommitError
+from snapshots import finished
+
+NUMBERS = (
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EINTR, errno.ENOMEM, errno.EROFS, errno.EACCES, errno.EXDEV,
+    errno.EMFILE,
+)  # fmt: skip
+SHORT_WRITE = 0  # in place of a number
+STEPS = (5, 4)  # another step, and the same one again
+
+
+def cases_of(writing: Writing, folder: Path) -> list[tuple[int, int, bool, str, int]]:
+    """Step, error, whether it lasts, and the call at which it comes; of everything that a save of this writer calls."""
+    found = []
+    for step in STEPS:
+        calls = sweeps.save_with(folder / "calm", writing.kind, step, 0, writing.faults.record())
+        for (name, ordinal), number, lasts in product(points(calls), (*NUMBERS, SHORT_WRITE), (False, True)):
+            if number != SHORT_WRITE or (name == "pwrite" and not writing.is_elsewhere):
+                found.append((step, number, lasts, name, ordinal))
+    return found
+
+
+def fault(writing: Writing, number: int, name: str, ordinal: int, lasts: bool) -> AbstractContextManager[Any]:
+    """What comes at that call."""
+    if number != SHORT_WRITE:
+        return writing.faults.error_at(name, number, ordinal, lasting=lasts)
+    seen = [0]
+
+    def short(real: Callable[..., int], fd: int, view: memoryview, offset: int) -> int:
+        seen[0] += 1
+        cut = seen[0] == ordinal or (lasts and seen[0] > ordinal)
+        return real(fd, view[: max(1, len(view) // 2)] if cut else view, offset)
+
+    return writing.here.instead_of("pwrite", short)
+
+
+def save(writing: Writing, location: Path, case: tuple[int, int, bool, str, int]) -> None:
+    """One save with that fault, another without, and a look at everything."""
+    step, number, lasts, name, ordinal = case
+    if not lasts and number != SHORT_WRITE:
+        sweeps.save_with(location, writing.kind, step, number, fault(writing, number, name, ordinal, lasts))
+        return
+    seen = sweeps.prepare(location, sweeps.save_with_retention, writing.kind)
+    with seen.store(location, keep=sweeps.POLICY) as store:
+        store.resume(sweeps.state(0))
+        if writing.is_elsewhere:
+            seen.save(store, 4, 4.0)
+        before = sweeps.descriptors()
+        seen.begin(step, 5.5)
+        with fault(writing, number, name, ordinal, lasts):
+            error = finished(store.save(step, sweeps.state(5.5))).exception()
+        if error is None:
+            assert files.load(store.at(step))["value"] == 5.5, "a success that was none"
+            seen.acknowledge(step, 5.5)
+        else:
+            assert number != SHORT_WRITE, f"a short write is no error: {error}"
+            assert isinstance(error, CommitError), f"{type(error).__name__}: {error}"
+            if "the outcome is unknown" not in str(error):
+                assert files.load(store.at(4))["value"] == 4.0
+        assert sweeps.descriptors() == before, "a descriptor is left open"
+        seen.save(store, 6, 6.0)
+    sweeps.forget_everything()
+    sweeps.check(location, seen)
+    shutil.rmtree(location)
+
+
+def sweep(kind: str, count: int, seed: int, folder: str) -> Outcome:
+    """So many of the cases of one writer, in this process."""
+    place, bad = Path(folder) / f"errors-{kind}-{seed}", list[str]()
+    place.mkdir()
+    logging.getLogger("holdfast").setLevel(logging.CRITICAL)  # what could not be removed is told each time
+    with writing_of(getattr(writers, kind), place) as writing:
+        cases = chosen(cases_of(writing, place), count, seed)
+        for case in cases:
+            step, number, lasts, name, ordinal = case
+            what = "a short write" if number == SHORT_WRITE else errno.errorcode[number]
+            lasting = " and from then on" if lasts else ""
+            told = f"{kind}, {what} at {name} {ordinal}{lasting}, step {step}"
+            attempt(bad, told, save, writing, place / "s", case)
+            shutil.rmtree(place / "s", ignore_errors=True)
+    return Outcome(len(cases), tuple(bad))
+
+
+def campaign(count: int, *, seed: int = 0, folder: Path) -> Outcome:
+    """`count` cases, shared out among the writers."""
+    share = -(-count // len(WRITERS))
+    jobs = [(name_of(kind), share, seed, os.fspath(folder)) for kind in WRITERS]
+    return merge(campaigns.in_processes(sweep, jobs))

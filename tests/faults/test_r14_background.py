@@ -1,0 +1,29 @@
+"""R14: the background writes the state at the call, and tells its failures; and a campaign that would see otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.broken import use_broken_copy
+from faults.campaigns import in_processes
+from faults.r14_background import campaign, failing
+
+COUNT = 200
+
+
+@pytest.mark.timeout(600)
+def test_the_background_writes_the_state_at_the_call_and_tells_its_failures(tmp_path):
+    outcome = campaign(COUNT, folder=tmp_path)
+    assert outcome.bad == ()
+    assert outcome.tried >= COUNT
+
+
+def test_a_failure_that_is_kept_quiet_is_found(tmp_path, monkeypatch):
+    told = "    pending.set_exception(named(error, job.name))\n"
+    use_broken_copy(
+        monkeypatch,
+        tmp_path / "broken",
+        ("writers/outcome.py", told, f"{told[:-1]}; pending.exception()\n"),
+    )
+    (outcome,) = in_processes(failing, [("ThreadWriter", 60, 0, str(tmp_path))])
+    assert outcome.bad_count > 0
