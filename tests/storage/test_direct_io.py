@@ -83,7 +83,7 @@ def test_room_is_reserved_first_and_the_last_block_is_written_whole_and_then_cut
     assert kernel.calls == [(True, 5 * BLOCK, BLOCK), (True, 0, 5 * BLOCK)]
     names = [call.name for call in calls if call.name in ("allocate", "pwrite", "truncate", "fstat", "fsync", "rename")]
     assert names[names.index("allocate") :] == [
-        *("allocate", "pwrite", "pwrite", "truncate", "fstat", "fsync", "rename", "fsync")
+        *("allocate", "pwrite", "pwrite", "truncate", "fstat", "fsync", "rename", "fsync", "fstat")
     ]
     assert get(disk, "model") == data
 
