@@ -126,7 +126,7 @@ def test_an_option_that_makes_no_sense_is_refused(words, capsys):
 
 
 def test_only_these_promises():
-    assert [one.id for one in run.parse(["--only", "r7, R1"]).only] == ["R7", "R1"]
+    assert [one.id for one in run.parse(["--only", "r7, R2"]).only] == ["R7", "R2"]
 
 
 PAGE = """# Page
