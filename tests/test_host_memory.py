@@ -194,8 +194,12 @@ def test_prefaulting_is_given_up_when_the_memory_is_closed_or_grows_and_has_left
 
 @linux
 def test_other_threads_go_on_while_memory_is_touched():
-    """They would not if the interpreter's lock were kept."""
-    held, begun, turns, span = Memory(256 << 20), threading.Event(), [], []
+    """They would not if the interpreter's lock were kept. A busy machine may leave this thread waiting: some tries."""
+    assert any(_turns_meanwhile() > 10 for _ in range(10))
+
+
+def _turns_meanwhile() -> int:
+    held, begun, turns, span = Memory(1 << 30), threading.Event(), [], []
     populate = memory._populate()
 
     def touch():
@@ -211,8 +215,8 @@ def test_other_threads_go_on_while_memory_is_touched():
     while thread.is_alive():
         turns.append(time.perf_counter())
     middle = [turn for turn in turns if 0.1 < (turn - span[0]) / (span[1] - span[0]) < 0.6]
-    assert len(middle) > 10
     held.close()
+    return len(middle)
 
 
 def test_where_memory_cannot_be_touched_ahead_it_is_as_good(monkeypatch, shared):
