@@ -87,7 +87,7 @@ class TestConstruction:
             StandardUpdater(iterator, new_optimizer())
 
     def test_an_iterator_that_cannot_save_its_place_is_refused(self):
-        with pytest.raises(TypeError, match="'main', a list_iterator, cannot save its place"):
+        with pytest.raises(TypeError, match="'main': a list_iterator cannot save its place"):
             StandardUpdater(iter([1, 2]), new_optimizer())
 
     def test_an_optimizer_without_a_model_is_refused_with_the_way_out(self):
@@ -253,7 +253,7 @@ class TestParts:
             serialize = next = __next__ = lambda self, *_: 0
 
         updater = StandardUpdater(Endless(), new_optimizer())
-        with pytest.raises(AttributeError, match="a Endless, has no is_new_epoch; use triggers that count iterations"):
+        with pytest.raises(AttributeError, match="a Endless, has no is_new_epoch: use triggers that count iterations"):
             _ = updater.is_new_epoch
 
     def test_every_iterator_is_finalized_whatever_the_others_raise(self):

@@ -23,6 +23,7 @@ from training.torch_parts import (  # noqa: E402  only where torch is
     linear_model,
     new_model,
     new_updater,
+    one_thread,  # noqa: F401  a fixture for all
     rate_of,
     squared_error,
     updated,
@@ -85,15 +86,6 @@ def run(folder, make, *, seed=1, period=1000, spoil=None):
 
 def bytes_of(updater):
     return {name: (array.dtype, array.tobytes()) for name, array in flatten(capture(updater)).items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Layers as small as these are computed by one thread: on a busy machine, several would wait for each other."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from holdfast.iterators import BatchIterator
 from holdfast.training.updaters.torch_updater import TorchUpdater
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Layers as small as these are computed by one thread: on a busy machine, several would wait for each other."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
 
 
 def batches_of(size=6, *, shuffle=True, seed=2):

@@ -44,6 +44,11 @@ class Updater:
         raise NotImplementedError
 
 
+def is_optimizer(target: Any) -> bool:
+    """Whether this is an optimizer of PyTorch (`param_groups`) or of Chainer (`target` and `update`)."""
+    return hasattr(target, "param_groups") or (hasattr(target, "target") and hasattr(target, "update"))
+
+
 def observe_models(reporter: Reporter, optimizers: Mapping[str, Any]) -> None:
     """Let the model of each optimizer of Chainer's, and every link in it, report under a name of its own."""
     for name, optimizer in optimizers.items():

@@ -252,12 +252,27 @@ class TestResuming:
         report = PlotReport(["loss", "new"], postprocess=look)
         with caplog.at_level(logging.INFO, "holdfast"):
             report.serialize(NpzDeserializer(npz.target))
-        assert "PlotReport: the snapshot does not hold what was reported since the last point" in caplog.text
+        assert "PlotReport: the snapshot does not hold what was taken in since the last report" in caplog.text
         updater = CountingUpdater(4)
         trainer = Trainer(updater, (8, "iteration"), out=tmp_path, extensions=[report])
         updater.iteration = 6
         trainer.run()
         assert look.pictures == [{"loss": [[4, 0.25], [8, pytest.approx(mean(7, 8))]]}]
+
+    def test_a_figure_of_another_name_does_not_keep_a_run_from_going_on(self, tmp_path, caplog):
+        def training(name, iterations, state=None):
+            report = PlotReport(["loss"], trigger=(2, "iteration"), filename=name)
+            return run(tmp_path, report, iterations=iterations, resume_from=state)
+
+        tree = tree_of(training("before.png", 5))
+        with caplog.at_level(logging.INFO, "holdfast"):
+            trainer = training("after.png", 8, tree)
+        assert "the snapshot holds no points of a figure 'after.png'; the curves begin anew" in caplog.text
+        state = saved(trainer.get_extension("PlotReport"))
+        assert json.loads(state["_plot_after.png"])["loss"] == [
+            [6, pytest.approx(mean(5, 6))],
+            [8, pytest.approx(mean(7, 8))],
+        ]
 
     def test_a_name_that_is_new_since_the_snapshot_begins_without_points(self, tmp_path):
         state = saved(PlotReport(["loss"]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from holdfast.training import Trainer, extensions
-from training.extensions.test_shifts import Tuning, groups, plain
+from training.extensions.shifting import Tuning, groups, plain
 from training.fakes import CountingUpdater
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.training import Trainer
 from holdfast.training.triggers import (
+    AnyTrigger,
     BestValueTrigger,
     EarlyStoppingTrigger,
     MaxValueTrigger,
@@ -130,10 +131,52 @@ class TestEarlyStopping:
         assert not hasattr(endless, "get_training_length")
         assert not has_ended(endless, at(10**6))
 
+    @pytest.mark.parametrize("join", [lambda trigger: trigger, lambda trigger: AnyTrigger(trigger, (90, "iteration"))])
+    def test_a_training_that_it_has_ended_stops_at_once_when_it_is_resumed(self, join, tmp_path):
+        def training(patience=2):
+            stop = EarlyStoppingTrigger((3, "iteration"), "loss", patience, "max", max_trigger=(60, "iteration"))
+            return Trainer(CountingUpdater(), join(stop), tmp_path)
+
+        first = training()
+        first.run()
+        assert first.updater.iteration == 9  # the best of its checks is the first
+        again = restored(tree_of(first), training())
+        again.run()
+        assert again.updater.iteration == 9
+        patient = restored(tree_of(first), training(patience=4))
+        patient.run()
+        assert patient.updater.iteration == 15
+
+    def test_without_patience_a_training_begins_all_the_same(self, tmp_path):
+        trainer = Trainer(CountingUpdater(), EarlyStoppingTrigger((3, "iteration"), "loss", 0), tmp_path)
+        trainer.run()
+        assert trainer.updater.iteration == 3
+
     def test_it_ends_a_training(self, tmp_path):
         trainer = Trainer(CountingUpdater(), EarlyStoppingTrigger((1, "iteration"), "loss", 1, mode="max"), tmp_path)
         trainer.run()
         assert trainer.updater.iteration < 1000
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MaxValueTrigger("loss", (10, "iteration")),
+        lambda: MinValueTrigger("loss", (1, "epoch")),
+        lambda: EarlyStoppingTrigger((10, "iteration"), "loss", 1, "max", max_trigger=(50, "iteration")),
+        lambda: EarlyStoppingTrigger((90, "iteration"), "loss", max_trigger=(10, "iteration")),
+    ],
+)
+def test_one_that_is_new_to_a_resumed_training_looks_at_whole_intervals_only(make, tmp_path):
+    first = Trainer(CountingUpdater(), (17, "iteration"), out=tmp_path)
+    first.run()
+    calls = []
+    second = Trainer(CountingUpdater(), (31, "iteration"), out=tmp_path)
+    second.extend(lambda trainer: calls.append(trainer.updater.iteration), name="new", trigger=make())
+    restored(tree_of(first), second)
+    second.run()
+    assert calls
+    assert not [iteration for iteration in calls if iteration % 10]
 
 
 class Holder:

@@ -116,6 +116,16 @@ class TestTime:
     def test_late_by_several_periods_it_fires_once(self):
         assert fired(TimeTrigger(2), [1, 11, 12, 13]) == [11, 13]
 
+    def test_one_that_is_new_to_a_resumed_training_does_not_catch_up(self):
+        trigger = TimeTrigger(10)
+        trigger.begin()
+        assert fired(trigger, [73, 74, 80, 81, 90, 91]) == [81, 91]
+
+    def test_one_that_begins_anew_may_be_saved_before_it_is_asked(self):
+        trigger = TimeTrigger(10)
+        trigger.begin()
+        assert fired(loaded(saved(trigger), TimeTrigger(10)), [73, 80, 81]) == [81]
+
     def test_a_file_that_does_not_tell_warns(self):
         with pytest.warns(UserWarning, match="The next time is not saved"):
             loaded({}, TimeTrigger(2))

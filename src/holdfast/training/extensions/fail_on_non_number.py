@@ -17,6 +17,7 @@ from holdfast.state.capture import capture
 from holdfast.state.tree import Array, join
 from holdfast.training import chainer_bridge
 from holdfast.training.extension import Extension
+from holdfast.training.updater import is_optimizer
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -85,7 +86,7 @@ def _parameters_of(targets: Mapping[str, Any]) -> Iterator[Named]:
     """The arrays of an updater's targets. Those of optimizers come last: a parameter is called as its model has it, and
     only where no target has it by a name, by its place in the optimizer."""
     helpers = [name for name, target in targets.items() if _is_helper(target)]
-    last = [name for name, target in targets.items() if _is_optimizer(target)]
+    last = [name for name, target in targets.items() if is_optimizer(target)]
     first = [name for name in targets if name not in helpers and name not in last]
     for name in first + last:
         yield from _arrays_of(targets[name], join("", name))
@@ -110,10 +111,6 @@ def _is_helper(target: Any) -> bool:
     return type(target).__module__.split(".")[0] == "torch"
 
 
-def _is_optimizer(target: Any) -> bool:
-    return hasattr(target, "param_groups") or (hasattr(target, "target") and hasattr(target, "update"))
-
-
 def _arrays_of(target: Any, path: str) -> Iterator[Named]:
     """Every array that is looked at, under `path`."""
     torch = sys.modules.get("torch")
@@ -133,7 +130,7 @@ def _arrays_of(target: Any, path: str) -> Iterator[Named]:
         for number, group in enumerate(target.param_groups):
             for place, parameter in enumerate(group["params"]):
                 yield from _arrays_of(parameter, f"{path or 'optimizer'}/param_groups/{number}/params/{place}")
-    elif _is_optimizer(target):
+    elif is_optimizer(target):
         yield from _arrays_of(target.target, path)
     elif isinstance(target, dict):
         for key, part in target.items():

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
-from holdfast.reporter import DictSummary
 from holdfast.training.extension import Extension
+from holdfast.training.extensions.intervals import Means
 from holdfast.training.extensions.output_files import counts, fields_of, replacing
-from holdfast.training.triggers.interval import get_trigger
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -61,12 +60,11 @@ class LogReport(Extension):
             warnings.warn("LogReport: log_name is deprecated; use filename", DeprecationWarning, stacklevel=2)
             filename = log_name
         self._keys = None if keys is None else list(keys)
-        self._trigger = get_trigger(trigger)
+        self._means = Means("LogReport", trigger, kept_by_chainer=True)
         self._postprocess = postprocess
         self._filename = filename
         self._fields = [] if filename is None else fields_of("LogReport", filename)
         self._log: list[dict[str, Any]] = []
-        self._summary = DictSummary()
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -75,6 +73,7 @@ class LogReport(Extension):
 
     def initialize(self, trainer: Trainer) -> None:
         """Write the rows that were restored over what a killed run left; also where there are none yet."""
+        self._means.initialize(trainer)
         if self._log or (trainer.updater.iteration > 0 and self._is_there(trainer.out)):
             self._write(trainer.out)
 
@@ -87,22 +86,18 @@ class LogReport(Extension):
         observation = trainer.observation
         if self._keys is not None:
             observation = {key: observation[key] for key in self._keys if key in observation}
-        self._summary.add(observation)
-        if trainer.updater.iteration == 0 or self._trigger(trainer):
-            self._log.append(self._row(trainer))
-            self._summary = DictSummary()
+        self._means.add(observation)
+        if trainer.updater.iteration == 0 or self._means.ends(trainer):
+            self._log.append(self._row(trainer, self._means.take().compute_mean()))
             self._write(trainer.out)
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore the rows and what was taken in since the last one, with Chainer's keys."""
-        serialize_trigger = getattr(self._trigger, "serialize", None)
-        if serialize_trigger is not None:
-            serialize_trigger(serializer["_trigger"])
-        self._summary.serialize(serializer["_summary"])
+        self._means.serialize(serializer)
         self._log = json.loads(serializer("_log", json.dumps(self._log)))
 
-    def _row(self, trainer: Trainer) -> dict[str, Any]:
-        row: dict[str, Any] = {**self._summary.compute_mean(), **counts(trainer), "elapsed_time": trainer.elapsed_time}
+    def _row(self, trainer: Trainer, means: dict[str, float]) -> dict[str, Any]:
+        row: dict[str, Any] = {**means, **counts(trainer), "elapsed_time": trainer.elapsed_time}
         if self._postprocess is not None:
             self._postprocess(row)
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.reporter import detach, report
 from holdfast.training import chainer_bridge
 from holdfast.training.extension import PRIORITY_EDITOR, Extension
-from holdfast.training.triggers.interval import get_trigger
+from holdfast.training.extensions.intervals import Interval
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -47,18 +47,16 @@ class MicroAverage(Extension):
         for what, key in keys.items():
             if not isinstance(key, str):
                 raise TypeError(f"MicroAverage: {what} must be the name of a value, not {key!r}")
-        self._trigger = get_trigger(trigger)
+        self._interval = Interval(trigger, kept_by_chainer=False)
         self._numerator_key = numerator_key
         self._denominator_key = denominator_key
         self._result_key = result_key
         self._numerator: int | float = 0
         self._denominator: int | float = 0
-        self._was_restored = False
 
     def initialize(self, trainer: Trainer) -> None:
         """Begin here, where a training goes on whose snapshot knows nothing of this extension."""
-        if trainer.updater.iteration and not self._was_restored and hasattr(self._trigger, "begin"):
-            self._trigger.begin()
+        self._interval.initialize(trainer)
 
     def __call__(self, trainer: Trainer) -> None:
         """Take in the values of this iteration; report the ratio if it is time.
@@ -73,7 +71,7 @@ class MicroAverage(Extension):
         denominator = self._observed(trainer, self._denominator_key)
         self._numerator += numerator
         self._denominator += denominator
-        if self._trigger(trainer):
+        if self._interval.ends(trainer):
             ratio = self._numerator / self._denominator if self._denominator else math.nan
             self._numerator = self._denominator = 0
             report({self._result_key: ratio})
@@ -82,17 +80,12 @@ class MicroAverage(Extension):
         """Save or restore the two sums, under Chainer's keys, and the trigger. Chainer does not keep that: from a file
         of its own, the interval under way ends where it would have."""
         loading = getattr(serializer, "loading", False)
-        self._was_restored = self._was_restored or loading
         for key in ("_numerator", "_denominator"):
             # as it is stored, an int or a float, whichever of the two it is today
             found = serializer(key, None if loading else getattr(self, key))
             if found is not None:
                 setattr(self, key, _number(found))
-        if loading and "_trigger" not in serializer:
-            if hasattr(self._trigger, "begin"):
-                self._trigger.begin()
-        elif hasattr(self._trigger, "serialize"):
-            self._trigger.serialize(serializer["_trigger"])
+        self._interval.serialize(serializer)
 
     def _observed(self, trainer: Trainer, key: str) -> int | float:
         value = trainer.observation[key]

@@ -6,7 +6,6 @@ stopped.
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,17 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from holdfast.reporter import DictSummary, report
+from holdfast.reporter import report
 from holdfast.state import arrays
 from holdfast.training import chainer_bridge
 from holdfast.training.extension import PRIORITY_WRITER, Extension
+from holdfast.training.extensions.intervals import Means
 from holdfast.training.extensions.variable_statistics import Statistician
-from holdfast.training.triggers.interval import get_trigger
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
-
-_log = logging.getLogger("holdfast")
 
 Statistic = Callable[[Any], Any]
 """Takes the elements of a parameter, in one dimension, and returns a real number or several."""
@@ -110,10 +107,8 @@ class ParameterStatistics(Extension):
             self.register_statistics(name, function)
         self._attrs = [name for name, wanted in (("data", report_params), ("grad", report_grads)) if wanted]
         self._prefix = f"{prefix}/" if prefix else ""
-        self._trigger = get_trigger(trigger)
-        self._summary = DictSummary()
+        self._means = Means("ParameterStatistics", trigger, kept_by_chainer=False)
         self._skip_nan_params = skip_nan_params
-        self._was_restored = False
         self._check_keys()
 
     def register_statistics(self, name: str, function: Statistic) -> None:
@@ -132,32 +127,19 @@ class ParameterStatistics(Extension):
 
     def initialize(self, trainer: Trainer) -> None:
         """Begin here, where a training goes on whose snapshot knows nothing of this extension."""
-        if trainer.updater.iteration and not self._was_restored and hasattr(self._trigger, "begin"):
-            self._trigger.begin()
+        self._means.initialize(trainer)
 
     def __call__(self, trainer: Trainer) -> None:
         """Take in the statistics of this iteration; report the means if it is time."""
         with np.errstate(all="ignore"):  # statistics of what has diverged
-            self._summary.add(self._collected())
-        if self._trigger(trainer):
-            summary, self._summary = self._summary, DictSummary()
-            report(summary.compute_mean())
+            self._means.add(self._collected())
+        if self._means.ends(trainer):
+            report(self._means.take().compute_mean())
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore what was taken in since the last report, and the trigger. Chainer keeps neither: from a file
         without them, the next means begin here."""
-        kept, trigger = serializer["_summary"], self._trigger
-        loading = getattr(serializer, "loading", False)
-        self._was_restored = self._was_restored or loading
-        if loading and "_names" not in kept:
-            _log.info("ParameterStatistics: the snapshot does not hold what was taken in since the last report")
-            self._summary = DictSummary()
-            if hasattr(trigger, "begin"):
-                trigger.begin()
-            return
-        self._summary.serialize(kept)
-        if hasattr(trigger, "serialize"):
-            trigger.serialize(serializer["_trigger"])
+        self._means.serialize(serializer)
 
     def _collected(self) -> dict[str, Any]:
         """Keys to numbers, of this moment."""

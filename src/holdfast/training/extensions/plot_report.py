@@ -16,8 +16,8 @@ import numpy as np
 from holdfast.reporter import DictSummary
 from holdfast.training.extension import Extension
 from holdfast.training.extensions import figures
+from holdfast.training.extensions.intervals import Means
 from holdfast.training.extensions.output_files import COUNTED, counts, figure_name
-from holdfast.training.triggers.interval import get_trigger
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -79,13 +79,12 @@ class PlotReport(Extension):
         if not isinstance(x_key, str):
             raise TypeError(f"PlotReport: x_key must be a name such as 'iteration', not {x_key!r}")
         self._x_key = x_key
-        self._trigger = get_trigger(trigger)
         self._postprocess = postprocess
         self._filename = figure_name("PlotReport", filename, file_name, "plot.png", COUNTED)
         self._marker = marker
         self._grid = grid
         self._data: Points = {key: [] for key in self._y_keys}
-        self._summary = DictSummary()
+        self._means = Means("PlotReport", trigger, kept_by_chainer=False)
         self._draws = figures.check_available(stacklevel=2)
 
     @staticmethod
@@ -100,6 +99,7 @@ class PlotReport(Extension):
             ImportError: it is installed, but cannot be loaded.
             ValueError: it knows no format of the file's ending, or no such marker.
         """
+        self._means.initialize(trainer)
         if self._draws:
             figures.prepare("PlotReport", self._filename, self._marker)
 
@@ -111,9 +111,9 @@ class PlotReport(Extension):
         """
         observation = trainer.observation
         wanted = [*self._y_keys, self._x_key]
-        self._summary.add({key: observation[key] for key in wanted if key in observation})
-        if trainer.updater.iteration == 0 or self._trigger(trainer):
-            summary, self._summary = self._summary, DictSummary()
+        self._means.add({key: observation[key] for key in wanted if key in observation})
+        if trainer.updater.iteration == 0 or self._means.ends(trainer):
+            summary = self._means.take()
             means = {**summary.compute_mean(), **counts(trainer)}
             self._add_point(means, observation)
             if self._draws and any(self._data.values()):
@@ -121,19 +121,15 @@ class PlotReport(Extension):
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore the points, under Chainer's key, and what was taken in since the last one. Chainer does not
-        keep that: from a file of its own, the next mean begins here."""
-        found = json.loads(serializer(f"_plot_{self._filename}", json.dumps(self._data)))
+        keep that: from a file of its own, the next mean begins here. Where `filename` was another one, the curves begin
+        here, too, and the log says so."""
+        try:
+            found = json.loads(serializer(f"_plot_{self._filename}", json.dumps(self._data)))
+        except KeyError:
+            _log.info("PlotReport: the snapshot holds no points of a figure %r; the curves begin anew", self._filename)
+            found = {}
         self._data = {key: [list(point) for point in found.get(key, [])] for key in self._y_keys}
-        kept, trigger = serializer["_summary"], self._trigger
-        if getattr(serializer, "loading", False) and "_names" not in kept:
-            _log.info("PlotReport: the snapshot does not hold what was reported since the last point")
-            self._summary = DictSummary()
-            if hasattr(trigger, "begin"):
-                trigger.begin()
-            return
-        self._summary.serialize(kept)
-        if hasattr(trigger, "serialize"):
-            trigger.serialize(serializer["_trigger"])
+        self._means.serialize(serializer)
 
     def _add_point(self, means: dict[str, float], observation: dict[str, Any]) -> None:
         found = [key for key in self._y_keys if key in means]

@@ -1,7 +1,8 @@
 """Shift: what the extensions have in common that change a hyperparameter of an optimizer as training goes on.
 
 Each counts its own calls, so its trigger is its clock. The value is a function of the count and of the value at the
-start, both of which are in the state: a resumed run goes on with the very values.
+start, both of which are in the state: a resumed run goes on with the very values, also where several shifts set the
+same hyperparameter.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Shift(Extension):
         self._t = 0  # finished calls
         self._starts: list[float] | None = None  # the first value of each group, where none was given
         self._last: list[float] | None = None  # the last that was set
+        self._shifted: Any = None  # the optimizer, once it is known
 
     def value(self, start: float) -> float:
         """The value after `_t` calls, of a group that began with `start`."""
@@ -57,7 +59,7 @@ class Shift(Extension):
         return self.value(start) if self._t else start
 
     def initialize(self, trainer: Trainer) -> None:
-        """Set the first value, or the last one of the run that is resumed.
+        """Set the first value, or the one that the run that is resumed had.
 
         Raises:
             AttributeError: the optimizer has no such attribute.
@@ -77,14 +79,18 @@ class Shift(Extension):
         self._set(hyperparameter, [self.value(start) for start in self._all_starts(hyperparameter)])
 
     def serialize(self, serializer: Any) -> None:
-        """Save or restore the count and the last value, under Chainer's keys, and what Chainer does not keep: the first
-        value, which is not to be found any more where the optimizer's own state has the last, and those of all groups.
+        """Save or restore the count and the value that the next update would have, under Chainer's keys, and what
+        Chainer does not keep: the first value, which is not to be found any more where the optimizer's own state has
+        the last, and those of all groups.
+
+        That value need not be the last that was set: where several shifts have one hyperparameter, each is called when
+        its own trigger fires, and after a resume each begins with the value that counted.
         """
         self._t = int(serializer("_t", self._t))
         loading = getattr(serializer, "loading", False)
-        last = None if loading or self._last is None else self._last[0]
-        found = asked(serializer, "_last_value", last)
-        kept = asked(serializer, "_shift", None if loading else json.dumps([self._starts, self._last]))
+        values = None if loading else self._present()
+        found = asked(serializer, "_last_value", values[0] if values else None)
+        kept = asked(serializer, "_shift", None if loading else json.dumps([self._starts, values]))
         if kept is not None:
             self._starts, self._last = json.loads(str(kept))
         if self._last is None and found is not None:  # a file of Chainer's
@@ -92,8 +98,8 @@ class Shift(Extension):
 
     def hyperparameter(self, trainer: Trainer) -> Hyperparameter:
         """What is shifted."""
-        optimizer = self._optimizer if self._optimizer is not None else optimizer_of(trainer.updater)
-        return Hyperparameter(optimizer, self._attr)
+        self._shifted = self._optimizer if self._optimizer is not None else optimizer_of(trainer.updater)
+        return Hyperparameter(self._shifted, self._attr)
 
     def number(self, name: str, value: Any) -> float:
         """`value`, as an int or a float of Python's where it is of an array library.
@@ -122,6 +128,12 @@ class Shift(Extension):
             new = hyperparameter.read()[len(known) :]
             self._starts = known = [*known, *[self.number(f"the optimizer's {self._attr}", one) for one in new]]
         return known[: hyperparameter.count]
+
+    def _present(self) -> list[float] | None:
+        """The values that the optimizer has, if this one has set any."""
+        if self._last is None or self._shifted is None:
+            return self._last
+        return Hyperparameter(self._shifted, self._attr).present(self._last)
 
     def _set(self, hyperparameter: Hyperparameter, values: list[float]) -> None:
         hyperparameter.write(values)
@@ -167,9 +179,14 @@ class Hyperparameter:
             else:
                 group[self._name] = value
 
-    def holds(self, values: list[float]) -> bool:
-        """Whether they are those that were set; a tensor compares in its own dtype."""
-        return all(bool(held == value) for held, value in zip(self._held(), values, strict=False))
+    def present(self, last: list[float]) -> list[float]:
+        """The values as floats: those that were set last, as a tensor holds them only nearly, where nothing else was
+        set since."""
+        found = [float(value) for value in self.read()]
+        for place, (held, value) in enumerate(zip(self._held(), last, strict=False)):
+            if bool(held == value):
+                found[place] = value
+        return found
 
     def _held(self) -> list[Any]:
         if self._groups is None:

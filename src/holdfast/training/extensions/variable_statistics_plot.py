@@ -13,6 +13,7 @@ import numpy as np
 
 from holdfast.training.extension import Extension
 from holdfast.training.extensions import figures
+from holdfast.training.extensions.intervals import Interval
 from holdfast.training.extensions.output_files import COUNTED, counts, figure_name
 from holdfast.training.extensions.variable_statistics import (
     Reservoir,
@@ -21,7 +22,6 @@ from holdfast.training.extensions.variable_statistics import (
     part_of,
     variables_of,
 )
-from holdfast.training.triggers.interval import get_trigger
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -105,7 +105,7 @@ class VariableStatisticsPlot(Extension):
                 "VariableStatisticsPlot: nothing to plot: of report_data and report_grad (which numpy arrays do not "
                 "have), and of plot_mean, plot_std and percentile_sigmas, one each is needed"
             )
-        self._trigger = get_trigger(trigger)
+        self._interval = Interval(trigger, kept_by_chainer=False)
         self._filename = figure_name("VariableStatisticsPlot", filename, file_name, "statistics.png", COUNTED)
         self._figsize = figsize
         self._marker = marker
@@ -125,6 +125,7 @@ class VariableStatisticsPlot(Extension):
             ImportError: it is installed, but cannot be loaded.
             ValueError: it knows no format of the file's ending, or no such marker.
         """
+        self._interval.initialize(trainer)
         if self._draws:
             figures.prepare("VariableStatisticsPlot", self._filename, self._marker)
 
@@ -137,15 +138,14 @@ class VariableStatisticsPlot(Extension):
         if not self._draws:
             return
         self._samples.add([self._statistics_of(key) for key in self._keys], trainer.updater.iteration)
-        if self._trigger(trainer):
+        if self._interval.ends(trainer):
             figure = self._drawn()
             figures.write(figure, trainer.out, self._filename.format(**counts(trainer)))
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore the sample. One of another size, or of other statistics, is left out: the sample begins
         anew, and the log says so."""
-        if hasattr(self._trigger, "serialize"):
-            self._trigger.serialize(serializer["_trigger"])
+        self._interval.serialize(serializer)
         samples = serializer["_samples"]
         columns = "_".join([str(self._samples.size), *self._keys, *self._statistician.columns])  # what an item is
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from holdfast.training.extensions.shift import Shift, asked
+from holdfast.training.extensions.shift import Shift
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
@@ -15,8 +15,8 @@ class WarmupShift(Shift):
     equal steps, and leaves the optimizer alone from then on.
 
     Another shift of the same attribute takes over after it: extend the trainer with that one first, since the last of
-    two has the last word while both are called. A resumed run begins with the value that the last call set, where
-    Chainer's begins with `warmup_start`, even after the warm-up; and with the other shift's after that took over.
+    two has the last word while both are called. A resumed run begins with the value that the optimizer had, whichever
+    of the two had set it, where Chainer's begins with `warmup_start`, even after the warm-up.
 
     Args:
         attr: the name of the optimizer's attribute, or the key of its parameter groups, which all end with `init`.
@@ -39,28 +39,15 @@ class WarmupShift(Shift):
         if self._warmup_iter <= 0:
             raise ValueError(f"WarmupShift: warmup_iter must be above 0, a number of calls, not {warmup_iter}")
         self._end = self.number("init", init)
-        self._was_succeeded = False  # something else has set the attribute since
-
-    def initialize(self, trainer: Trainer) -> None:
-        """See Shift; what took over after the warm-up is left alone."""
-        if not self._was_succeeded:
-            super().initialize(trainer)
 
     def __call__(self, trainer: Trainer) -> None:
         """Count, and set the next value until the warm-up is over."""
         if self._t < self._warmup_iter:
             super().__call__(trainer)
-            return
-        self._t += 1
-        if not self._was_succeeded and self._last is not None:
-            self._was_succeeded = not self.hyperparameter(trainer).holds(self._last)
+        else:
+            self._t += 1
 
     def value(self, start: float) -> float:
         """See Shift."""
         done = min(self._t, self._warmup_iter)
         return (done * self._end + (self._warmup_iter - done) * start) / self._warmup_iter
-
-    def serialize(self, serializer: Any) -> None:
-        """See Shift; and whether something else took over."""
-        super().serialize(serializer)
-        self._was_succeeded = bool(asked(serializer, "_was_succeeded", self._was_succeeded))

@@ -62,6 +62,10 @@ class BestValueTrigger:
         self._best_value = value
         return True
 
+    def begin(self) -> None:
+        """Take the next iteration for the first: a trigger that is new to a resumed training does not catch up."""
+        _begin(self._interval_trigger)
+
     def serialize(self, serializer: Any) -> None:
         """Save or restore the best value, the interval under way and what was reported in it."""
         _serialize_interval(self._interval_trigger, serializer)
@@ -179,6 +183,17 @@ class EarlyStoppingTrigger:
         return True
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has ended the training: a run that is resumed then stops at once. Not where more patience was
+        given since."""
+        return self.count >= max(self.patience, 1)
+
+    def begin(self) -> None:
+        """Take the next iteration for the first: a trigger that is new to a resumed training does not catch up."""
+        _begin(self._interval_trigger)
+        _begin(self._max_trigger)
+
+    @property
     def get_training_length(self) -> Callable[[], tuple[float, str]]:
         """The method of `max_trigger` that gives (period, unit): training ends there at the latest.
 
@@ -208,6 +223,11 @@ class EarlyStoppingTrigger:
 def _serialize_interval(trigger: Any, serializer: Any) -> None:
     if hasattr(trigger, "serialize"):
         trigger.serialize(serializer["interval_trigger"])
+
+
+def _begin(trigger: Any) -> None:
+    if hasattr(trigger, "begin"):
+        trigger.begin()
 
 
 def _is_greater(best: float, value: float) -> bool:

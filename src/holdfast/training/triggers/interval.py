@@ -242,10 +242,13 @@ def get_trigger(trigger: Any) -> Callable[[Any], bool]:
 def has_ended(stop_trigger: Any, trainer: Any) -> bool:
     """Whether the training already is as long as `stop_trigger` wants it, whatever it has seen of it.
 
-    A stop trigger fires as it passes its length; a run that is resumed beyond would go on for another interval.
+    A stop trigger fires as it passes its length; a run that is resumed beyond would go on for another interval. One
+    that stops for another reason says by `has_ended` that it has.
     """
     if isinstance(stop_trigger, AnyTrigger):
         return any(has_ended(one, trainer) for one in stop_trigger.triggers)
+    if getattr(stop_trigger, "has_ended", False):
+        return True
     tell = getattr(stop_trigger, "get_training_length", None)
     if tell is None:
         return False

@@ -177,10 +177,14 @@ class TimeTrigger(Trigger):
 
     def due(self, iteration: int, elapsed_s: float, epoch_detail: float | None = None) -> bool:
         """Whether to fire now; see Trigger.due."""
-        if elapsed_s <= self._next_time:
-            return False
-        self._next_time = max((whole_intervals(elapsed_s, self._period) + 1) * self._period, self._next_time)
-        return True
+        fires = 0 <= self._next_time < elapsed_s
+        if fires or self._next_time < 0:
+            self._next_time = max((whole_intervals(elapsed_s, self._period) + 1) * self._period, self._next_time)
+        return fires
+
+    def begin(self) -> None:
+        """Forget when it fires next: a trigger that is new to a resumed training does not catch up."""
+        self._next_time = -1.0
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore when it fires next; a file that does not tell warns, and it starts anew."""

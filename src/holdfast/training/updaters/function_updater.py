@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.reporter import report
 from holdfast.state.serializable import serialize_state
-from holdfast.training.updater import Updater
+from holdfast.training.updater import is_optimizer
+from holdfast.training.updaters.iterator_updater import IteratorUpdater, check_keeps_its_place
 
 if TYPE_CHECKING:
     from holdfast.training.trainer import Trainer
 
 
-class FunctionUpdater(Updater):
+class FunctionUpdater(IteratorUpdater):
     """Calls `step(batch)` for each batch of an iterator, and keeps the state of everything that it changes.
 
     Args:
@@ -54,26 +55,6 @@ class FunctionUpdater(Updater):
         self._iterator = iterator
         self._step = step
         self._pass: Iterator[Any] | None = None  # the running one, of an iterator that is begun anew
-
-    @property
-    def epoch(self) -> int:
-        """Finished epochs, as the iterator says."""
-        return self._ask_iterator("epoch")  # type: ignore[no-any-return]
-
-    @property
-    def epoch_detail(self) -> float:
-        """Finished epochs, with the part of the running one, as the iterator says."""
-        return self._ask_iterator("epoch_detail")  # type: ignore[no-any-return]
-
-    @property
-    def previous_epoch_detail(self) -> float | None:
-        """`epoch_detail` before the last update, as the iterator says."""
-        return self._ask_iterator("previous_epoch_detail")  # type: ignore[no-any-return]
-
-    @property
-    def is_new_epoch(self) -> bool:
-        """Whether the last batch ended an epoch, as the iterator says."""
-        return self._ask_iterator("is_new_epoch")  # type: ignore[no-any-return]
 
     def connect_trainer(self, trainer: Trainer) -> None:
         """Make each target an observer of the trainer's reporter, under its name."""
@@ -125,7 +106,7 @@ class FunctionUpdater(Updater):
 
     def get_all_optimizers(self) -> dict[str, Any]:
         """Those of the targets that are optimizers of PyTorch (`param_groups`) or Chainer (`target` and `update`)."""
-        return {name: target for name, target in self.targets.items() if _is_optimizer(target)}
+        return {name: target for name, target in self.targets.items() if is_optimizer(target)}
 
     def serialize(self, serializer: Any) -> None:
         """Save or restore the iterator, each target under its name, and the count of iterations."""
@@ -136,13 +117,8 @@ class FunctionUpdater(Updater):
             self.targets[name] = serialize_state(serializer, name, target)
         self.iteration = serializer("iteration", self.iteration)
 
-    def _ask_iterator(self, name: str) -> Any:
-        if not hasattr(self._iterator, name):
-            raise AttributeError(
-                f"the iterator, a {type(self._iterator).__name__}, has no {name}: use triggers that count iterations, "
-                "such as (100, 'iteration'), or holdfast.iterators.BatchIterator"
-            )
-        return getattr(self._iterator, name)
+    def _main_iterator(self, wanted: str) -> Any:
+        return self._iterator
 
     def _next_batch(self) -> Any:
         if hasattr(self._iterator, "__next__"):
@@ -161,14 +137,4 @@ def _check_iterator(iterator: Any) -> None:
     kind = type(iterator).__name__
     if not hasattr(iterator, "__iter__") and not hasattr(iterator, "__next__"):
         raise TypeError(f"iterator must give batches, and a {kind} cannot be iterated over")
-    if hasattr(iterator, "serialize") or (hasattr(iterator, "state_dict") and hasattr(iterator, "load_state_dict")):
-        return
-    raise TypeError(
-        f"a {kind} cannot save its place, so that a resumed run would see other batches: use "
-        "holdfast.iterators.BatchIterator for arrays in memory, LoaderIterator around a DataLoader, or an iterator "
-        "with state_dict() and load_state_dict()"
-    )
-
-
-def _is_optimizer(target: Any) -> bool:
-    return hasattr(target, "param_groups") or (hasattr(target, "target") and hasattr(target, "update"))
+    check_keeps_its_place("the iterator", iterator)

@@ -12,10 +12,10 @@ from typing import Any
 
 from holdfast.state.serializable import serialize_state
 from holdfast.training import chainer_bridge
-from holdfast.training.updater import Updater
+from holdfast.training.updaters.iterator_updater import IteratorUpdater, check_keeps_its_place
 
 
-class StandardUpdater(Updater):
+class StandardUpdater(IteratorUpdater):
     """Converts the next batch of the main iterator, and has the main optimizer update its target with it.
 
     A subclass overrides `update_core` where an iteration is to be something else. As Chainer's in its arguments, its
@@ -104,26 +104,6 @@ class StandardUpdater(Updater):
         """The device of Chainer's that batches are sent to, or None."""
         return self._input_device
 
-    @property
-    def epoch(self) -> int:
-        """Finished epochs, as the main iterator says."""
-        return self._ask_iterator("epoch")  # type: ignore[no-any-return]
-
-    @property
-    def epoch_detail(self) -> float:
-        """Finished epochs, with the part of the running one, as the main iterator says."""
-        return self._ask_iterator("epoch_detail")  # type: ignore[no-any-return]
-
-    @property
-    def previous_epoch_detail(self) -> float | None:
-        """`epoch_detail` before the last batch, as the main iterator says."""
-        return self._ask_iterator("previous_epoch_detail")  # type: ignore[no-any-return]
-
-    @property
-    def is_new_epoch(self) -> bool:
-        """Whether the last batch ended an epoch, as the main iterator says."""
-        return self._ask_iterator("is_new_epoch")  # type: ignore[no-any-return]
-
     def update(self) -> None:
         """Do one update, and count it."""
         self.update_core()
@@ -188,20 +168,13 @@ class StandardUpdater(Updater):
             _serialize(serializer, f"model:{name}", target)
         self.iteration = serializer("iteration", self.iteration)
 
-    def _ask_iterator(self, name: str) -> Any:
-        kind = type(self).__name__
+    def _main_iterator(self, wanted: str) -> Any:
         if "main" not in self._iterators:
             raise AttributeError(
-                f"{kind}.{name} is what the iterator 'main' says, and there is none; the iterators are "
-                f"{_listed(self._iterators)}; name one of them 'main', or use triggers that count iterations"
+                f"{type(self).__name__}.{wanted} is what the iterator 'main' says, and there is none; the iterators "
+                f"are {_listed(self._iterators)}; name one of them 'main', or use triggers that count iterations"
             )
-        iterator = self._iterators["main"]
-        if not hasattr(iterator, name):
-            raise AttributeError(
-                f"{kind}.{name} is what the iterator 'main' says, and that, a {type(iterator).__name__}, has no "
-                f"{name}; use triggers that count iterations, such as (100, 'iteration')"
-            )
-        return getattr(iterator, name)
+        return self._iterators["main"]
 
 
 def _by_name(given: Any, what: str, check: Callable[[str, Any], None]) -> dict[str, Any]:
@@ -221,12 +194,7 @@ def _check_iterator(name: str, iterator: Any) -> None:
             f"the iterator {name!r} is a {kind}, which gives no next batch; want chainer.iterators.SerialIterator or "
             "another iterator of Chainer's, or holdfast.iterators.BatchIterator"
         )
-    if hasattr(iterator, "serialize") or (hasattr(iterator, "state_dict") and hasattr(iterator, "load_state_dict")):
-        return
-    raise TypeError(
-        f"the iterator {name!r}, a {kind}, cannot save its place, so that a resumed run would see other batches; give "
-        "it serialize(serializer), or state_dict() and load_state_dict()"
-    )
+    check_keeps_its_place(f"the iterator {name!r}", iterator)
 
 
 def _check_optimizer(name: str, optimizer: Any) -> None:
