@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from holdfast import SnapshotStore, load, staging, writers
+from holdfast import SnapshotStore, load, series, staging, writers
 from holdfast.errors import CaptureError, StagingError
 from holdfast.staging import Arena, Arenas, Planner
 from holdfast.writers import ThreadWriter
@@ -177,8 +177,57 @@ def test_arenas_are_given_to_one_at_a_time():
     first, second = arenas.take(), arenas.take()
     assert first is not second
     assert arenas.take(wait=False) is None
-    arenas.give_back(first)
+    arenas.give_back(first, first.lease)
     assert arenas.take(wait=False) is first
+
+
+def test_giving_back_an_arena_a_second_time_does_nothing():
+    arenas = Arenas(1)
+    arena = arenas.take()
+    lease = arena.lease
+    arenas.give_back(arena, lease)
+    arenas.give_back(arena, lease)
+    assert arenas.take(wait=False) is arena
+    arenas.give_back(arena, lease)  # of the taking before
+    assert arenas.take(wait=False) is None
+    arenas.give_back(arena, arena.lease)
+    assert arenas.take(wait=False) is arena
+
+
+class _Full(list):
+    """A list that finds no memory the first time."""
+
+    tries = 0
+
+    def append(self, value):
+        self.tries += 1
+        if self.tries == 1:
+            raise MemoryError
+        super().append(value)
+
+
+def test_an_arena_that_could_not_be_given_back_for_lack_of_memory_can_be_given_back_then():
+    arenas = Arenas(1)
+    arena = arenas.take()
+    arenas._free = _Full()
+    lease = arena.lease
+    with pytest.raises(MemoryError):
+        arenas.give_back(arena, lease)
+    arenas.give_back(arena, lease)
+    assert arenas.take(wait=False) is arena
+
+
+def test_memory_that_ends_before_the_writer_has_the_snapshot_costs_that_snapshot_only(tmp_path, monkeypatch):
+    with SnapshotStore(tmp_path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(series, "Job", _no_memory)
+            with pytest.raises(MemoryError):
+                store.save(1, {"a": np.ones(3)})
+        assert store.save(2, {"a": np.ones(3)}).result(10).step == 2
+
+
+def _no_memory(*arguments, **named):
+    raise MemoryError
 
 
 def test_all_five_writers_are_there():

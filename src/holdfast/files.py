@@ -29,6 +29,7 @@ from holdfast.format import header, reader
 from holdfast.format.prefix import Facts
 from holdfast.format.reader import SnapshotFile, as_snapshot
 from holdfast.memory import Memory
+from holdfast.scarcity import as_memory_error
 from holdfast.snapshot import Json, Snapshot
 from holdfast.staging import Arena
 from holdfast.state import lookup
@@ -46,6 +47,7 @@ T = TypeVar("T")
 Path = str | os.PathLike[str]
 
 
+@as_memory_error
 def save(path: Path, target: object, *, metadata: Mapping[str, Json] | None = None) -> Snapshot:
     """Write the state of `target` into one file: durable when this returns, and whole or not there at all.
 
@@ -73,6 +75,7 @@ def save(path: Path, target: object, *, metadata: Mapping[str, Json] | None = No
     return as_snapshot(facts, storage.location, name, placed.size_bytes)
 
 
+@as_memory_error
 def restore(
     source: Any,
     target: T,
@@ -106,6 +109,7 @@ def restore(
     return _restore(source, target, subtree, strict, casting, verify, None)
 
 
+@as_memory_error
 def restore_through(room: Memory | None, source: Path, target: T, *, strict: bool = True) -> T:
     """As restore, with memory to read through where the file must come from the disk.
 
@@ -130,6 +134,7 @@ def _restore(source: Any, target: T, subtree: str, strict: bool, casting: str, v
         return restored
 
 
+@as_memory_error
 def load(
     source: Path,
     *,
@@ -166,6 +171,7 @@ def load(
         return load_tree(tree, framework=framework, device=device)
 
 
+@as_memory_error
 def verify(source: Path) -> Snapshot:
     """Read every byte of a snapshot file and compare it with its checksums.
 
@@ -188,6 +194,7 @@ def verify(source: Path) -> Snapshot:
         return as_snapshot(file.facts, *_place(source), file.size_bytes)
 
 
+@as_memory_error
 def info(source: Path) -> Snapshot:
     """What is known of a snapshot file; reads its first 4 KiB, and no more.
 
@@ -305,7 +312,7 @@ def _refuse_directory(path: str) -> None:
 
 
 def _path(source: object) -> str:
-    path = os.fspath(source) if isinstance(source, os.PathLike) else source
+    path = source.__fspath__() if isinstance(source, os.PathLike) else source  # os.fspath() hides a lack of memory
     if not isinstance(path, str):
         raise TypeError(
             f"the path of a snapshot file must be a str or an os.PathLike of one, not {type(path).__name__}"

@@ -19,6 +19,7 @@ from holdfast.errors import CaptureError, CommitError, StagingError
 from holdfast.format.prefix import Facts
 from holdfast.lock import Lock
 from holdfast.memory import Memory
+from holdfast.scarcity import is_lack_of_memory
 from holdfast.snapshot import Json, Snapshot
 from holdfast.staging import Arena, Arenas, Placed, Staged
 from holdfast.storage.local import LocalStorage
@@ -64,7 +65,7 @@ class Series:
         except (CaptureError, StagingError) as error:
             _logger.debug("no memory was made ready for snapshots: %s", str(error))
         finally:
-            self._arenas.give_back(arena)
+            self._arenas.give_back(arena, arena.lease)
 
     @contextmanager
     def room(self) -> Iterator[Memory | None]:
@@ -75,7 +76,7 @@ class Series:
             yield None if arena is None else arena.memory
         finally:
             if arena is not None:
-                self._arenas.give_back(arena)
+                self._arenas.give_back(arena, arena.lease)
 
     def save(
         self,
@@ -110,16 +111,15 @@ class Series:
         try:
             arena.expect()
             staged = arena.stage(self._arenas.planner.read(target))
-            facts = new_facts()
+            job = self._job(arena, staged, new_facts(), metadata)
+            if warn is not None:
+                job.pending.add_done_callback(partial(_tell, warn))
+            self._pending = [*[one for one in self._pending if one.is_open()], job.pending]
         except BaseException as error:
-            self._arenas.give_back(arena)
+            self._arenas.give_back(arena, arena.lease)
             if warn is None or not is_of_the_machine(error):
                 raise
             return self._failed(name, error, warn)
-        job = self._job(arena, staged, facts, metadata)
-        if warn is not None:
-            job.pending.add_done_callback(partial(_tell, warn))
-        self._pending = [*[one for one in self._pending if one.is_open()], job.pending]
         try:
             self._writer.submit(job)
         finally:
@@ -159,7 +159,7 @@ class Series:
             commit,
             handoff=partial(self._handoff, place, facts.name) if can_share else None,
             committed=committed,
-            release=partial(self._arenas.give_back, arena),
+            release=partial(self._arenas.give_back, arena, arena.lease),
             after=collection.retain,
             size_bytes=staged.data_bytes,
         )
@@ -187,7 +187,7 @@ def is_of_the_machine(error: BaseException | None) -> bool:
     program is wrong. What a savefun raised counts as what it was, whoever wrapped it."""
     if isinstance(error, CommitError) and not error.errno and error.__cause__ is not None:
         return is_of_the_machine(error.__cause__)
-    return isinstance(error, OSError | MemoryError)
+    return isinstance(error, OSError) or (error is not None and is_lack_of_memory(error))
 
 
 def _tell(warn: Callable[[BaseException], object], pending: Future[Snapshot]) -> None:

@@ -34,6 +34,7 @@ from holdfast.state.specs import Changed
 from holdfast.state.tree import StateTree
 
 _HEADER_ROOM = 64 << 10  # for values and metadata that grow; none of it is taken before it is used
+_LOOK_AGAIN_S = 1.0  # an arena that an interrupt lost tells nobody that it is gone
 _logger = logging.getLogger("holdfast")
 
 
@@ -154,9 +155,13 @@ class Arena:
     Args:
         budget_bytes: the most that the leaves may take; None: as much as there is memory.
         shared: a writer process is to read it.
+
+    Attributes:
+        lease: another object at each taking; None while nobody has it. See Arenas.
     """
 
     def __init__(self, *, budget_bytes: int | None = None, shared: bool = False) -> None:
+        self.lease: object = None
         self._budget_bytes = budget_bytes
         self._shared = shared
         self._memory: Memory | None = None
@@ -298,10 +303,16 @@ class Arenas:
         Args:
             wait: until one is free; otherwise None is returned where none is.
         """
+        lease = object()
         try:
-            return self._free.pop()
+            arena = self._free.pop()
         except IndexError:
-            return self._make_or_wait(wait)
+            found = self._make_or_wait(wait)
+            if found is None:
+                return None
+            arena = found
+        arena.lease = lease
+        return arena
 
     def _make_or_wait(self, wait: bool) -> Arena | None:
         with self._change:
@@ -314,11 +325,22 @@ class Arenas:
                     return arena
                 if not wait:
                     return None
-                self._change.wait()
+                self._change.wait(_LOOK_AGAIN_S)
 
-    def give_back(self, arena: Arena) -> None:
-        """Let somebody else take it."""
-        self._free.append(arena)  # before anything that an interrupt could end
+    def give_back(self, arena: Arena, lease: object) -> None:
+        """Let somebody else take it. Where this was interrupted, or ended by a lack of memory, it may be called again.
+
+        Args:
+            lease: what the arena had when it was taken; that of an earlier taking does nothing.
+        """
+        if arena.lease is lease:
+            arena.lease = None
+            try:
+                self._free.append(arena)
+            except BaseException:
+                if arena.lease is None and arena not in self._free:
+                    arena.lease = lease
+                raise
         with self._change:
             self._change.notify()
 

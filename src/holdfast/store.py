@@ -25,6 +25,7 @@ from holdfast.format.prefix import Facts
 from holdfast.keep import Mode, Policy
 from holdfast.lock import Lock, acquire
 from holdfast.retention import Plan
+from holdfast.scarcity import as_memory_error
 from holdfast.series import Series
 from holdfast.snapshot import Json, Snapshot
 from holdfast.storage.base import Storage
@@ -125,6 +126,7 @@ class SnapshotStore:
         """32 hex digits, kept across the restarts of a run: those of the newest snapshot when the store was opened."""
         return self._reading().run_id
 
+    @as_memory_error
     def save(
         self,
         step: int,
@@ -165,6 +167,7 @@ class SnapshotStore:
         warn = partial(_warn, os.path.join(self._location, name)) if self._on_failure == "warn" else None
         return self._series.save(target, new_facts, name, checked, warn=warn)
 
+    @as_memory_error
     def prepare(self, target: object) -> None:
         """Have memory ready for the first snapshot of `target`, so that this one is no slower than later ones.
 
@@ -177,6 +180,7 @@ class SnapshotStore:
         self._writing()
         self._series.prepare(target)
 
+    @as_memory_error
     def resume(self, target: T, *, step: int | None = None, strict: bool = True) -> tuple[T, Snapshot | None]:
         """Put the newest snapshot that is whole into `target`.
 

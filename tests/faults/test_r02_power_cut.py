@@ -45,9 +45,9 @@ def test_no_power_cut_takes_an_acknowledged_snapshot_or_leaves_a_torn_one(tmp_pa
         pytest.param(
             "one file", "storage/local_upload.py",
             """            syscalls.fsync(file.fd)
-        with self._failing("it could not be closed"):
+        with failing(*where, "it could not be closed"):
             file.close()
-        with self._failing("it could not be given its name"):
+        with failing(*where, "it could not be given its name"):
             syscalls.rename(file.path, self._path)
 """,
             """            syscalls.rename(file.path, self._path)

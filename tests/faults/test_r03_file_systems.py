@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(180)
 
 UPLOAD = "storage/local_upload.py"
 BEFORE_THE_RENAME = (
-    '        with self._failing("it could not be flushed to the disk"):\n            syscalls.fsync(file.fd)\n',
+    '        with failing(*where, "it could not be flushed to the disk"):\n            syscalls.fsync(file.fd)\n',
     "",
 )
 

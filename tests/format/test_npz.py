@@ -274,6 +274,7 @@ BAD_HEADERS = {
     "a dtype of fields without end": npy(described([("a", [("b", [("c", 1)])])]), bytes(8)),
     "a field without a dtype": npy(described([("a",)]), bytes(8)),
     "two fields of one name": npy(described([("a", "<f4"), ("a", "<f4")]), bytes(16)),
+    "a sub-array": npy(described(("<f4", (2,))), bytes(16)),
     "a huge sub-array": npy(described(("<f4", (1 << 40, 1 << 40))), bytes(8)),
     "too few bytes": npy(described("<f4"), bytes(7)),
     "too many bytes": npy(described("<f4"), bytes(9)),

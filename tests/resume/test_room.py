@@ -78,7 +78,7 @@ def test_a_store_reads_through_the_arena_that_it_saves_from(tmp_path, monkeypatc
         assert target["a"].tolist() == list(range(100_000))
         target["a"] += 1
         arena = store._series._arenas.take()
-        store._series._arenas.give_back(arena)
+        store._series._arenas.give_back(arena, arena.lease)
         assert arena.memory is room
         snapshot = store.save(2, target).result(60)
         assert arena.memory is room

@@ -136,3 +136,59 @@ def test_the_descriptor_is_not_closed_under_a_write_of_another_thread(storage, f
         aborting.join()
     assert order == ["written", "closed"]
     assert list(storage.list()) == []
+
+
+def test_an_abort_that_was_interrupted_can_be_made_again(storage, directory, monkeypatch):
+    upload = storage.create("model", len(NEW))
+    with monkeypatch.context() as patch:
+        patch.setattr(upload, "_wait_for_writes", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            upload.abort()
+    upload.abort()
+    assert files(directory) == []
+
+
+def _interrupted():
+    raise KeyboardInterrupt
+
+
+def test_a_write_or_an_abort_that_comes_while_it_gets_its_name_changes_nothing(storage, directory, faults):
+    upload = storage.create("model", len(NEW))
+    upload.write(0, NEW)
+
+    def late(real, fd):
+        with pytest.raises(CommitError):
+            upload.write(0, NEW)
+        upload.abort()
+        real(fd)
+
+    with faults.instead_of("fsync", late):
+        upload.commit()
+    assert get(storage, "model") == NEW
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("name", ["truncate", "fstat", "fsync", "dup", "close", "rename"])
+def test_whatever_ends_a_commit_the_temporary_file_and_its_descriptor_are_gone(storage, directory, faults, name, error):
+    upload = storage.create("model", len(NEW))
+    upload.write(0, NEW)
+    before = len(os.listdir("/proc/self/fd"))
+    raised = []
+
+    def end(real, *arguments):
+        if not raised:
+            raised.append(1)
+            if name == "close":
+                real(*arguments)
+            raise error
+        return real(*arguments)
+
+    with faults.instead_of(name, end):
+        try:
+            upload.commit()
+        except error:
+            assert files(directory) == []
+            assert len(os.listdir("/proc/self/fd")) < before
+    assert raised or name == "truncate"  # a small file is not cut
+    put(storage, "model", NEW)
+    assert get(storage, "model") == NEW

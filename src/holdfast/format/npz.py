@@ -167,7 +167,7 @@ def _node(name: str, content: Bytes, where: str) -> Node:
     if fortran and size:
         rows = data.view(np.dtype((np.void, dtype.itemsize))).reshape(shape[::-1])
         data = np.ascontiguousarray(rows.T).reshape(-1).view(np.uint8)
-    elif data.__array_interface__["data"][0] % _ALIGNMENT:
+    elif data.ctypes.data % _ALIGNMENT:
         data = data.copy()
     data.flags.writeable = False
     return Array(Leaf(name, kind, shape, size, data), "numpy")

@@ -70,7 +70,7 @@ class MappedSource(Source):
         """
         self._map = _map(descriptor, writable)
         super().__init__(np.frombuffer(memoryview(self._map).toreadonly(), np.uint8))
-        self._address: int = self.memory.__array_interface__["data"][0]
+        self._address: int = self.memory.ctypes.data
 
     def bring(self, start: int, stop: int) -> None:
         if _madvise is None or start >= stop:

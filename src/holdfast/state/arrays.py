@@ -170,7 +170,7 @@ def address_of(value: Any) -> int:
     if isinstance(value, np.ndarray):
         if not value.nbytes or not value.flags.c_contiguous:
             return 0
-        address: int = value.__array_interface__["data"][0]
+        address: int = value.ctypes.data
         return address
     if framework_of(value) != "torch" or not value.is_cpu or value.is_conj() or value.is_neg():
         return 0
@@ -364,7 +364,7 @@ def _tensor(array: np.ndarray[Any, Any], dtype: Any) -> Any:
     ):
         array = np.ascontiguousarray(array).reshape(array.shape)
     if not array.flags.writeable:
-        owned = Window(array.__array_interface__["data"][0], (), array)
+        owned = Window(array.ctypes.data, (), array)
         owned.__array_interface__ |= {"shape": array.shape, "strides": array.strides, "typestr": array.dtype.str}
         array = np.asarray(owned)  # torch warns of read-only memory, which is only read here
     tensor = torch.from_numpy(array)

@@ -34,7 +34,7 @@ class Copier:
         self._memory = memory
         self._places = places
         self._leaves = leaves
-        start = memory.__array_interface__["data"][0] if memory.size else 0
+        start = memory.ctypes.data if memory.size else 0
         self._targets = [start + offset for offset, _ in places]
         self._sizes = [size for _, size in places]
         self._mover = Mover(self._targets, self._sizes)

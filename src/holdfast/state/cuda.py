@@ -33,7 +33,7 @@ class Pin:
     def __init__(self, memory: Bytes) -> None:
         self._address = 0
         self._pid = os.getpid()
-        address: int = memory.__array_interface__["data"][0]
+        address: int = memory.ctypes.data
         error = int(_runtime().cudaHostRegister(address, memory.nbytes, 0))
         if error:
             _logger.warning(

@@ -36,7 +36,7 @@ def usual_write(node: Node, target: Any, at: tuple[str, Key]) -> Write | None:
             return None
         if _name(target, "numpy") != leaf.dtype:
             return None
-        address = target.__array_interface__["data"][0]
+        address = target.ctypes.data
         return Write(at, node, target, "numpy", leaf.dtype, address, leaf.nbytes, _source_of(leaf))
     torch = sys.modules.get("torch")
     if torch is None or (kind is not torch.Tensor and kind is not torch.nn.Parameter):
@@ -59,7 +59,7 @@ def usual_writes(nodes: Sequence[Node], targets: Sequence[Any], path: str, keys:
     found: set[tuple[Any, ...]]
     if kinds == {np.ndarray}:
         found = set(map(_LOOK_AT_ARRAY, targets))
-        addresses = [one.__array_interface__["data"][0] for one in targets] if len(found) == 1 else []
+        addresses = [one.ctypes.data for one in targets] if len(found) == 1 else []
         _, *others = found.pop()
         usual = others == [True, True]
     elif torch is not None and kinds <= {torch.Tensor, torch.nn.Parameter}:

@@ -48,7 +48,7 @@ class Extent(NamedTuple):
 def extent_of(value: Any, framework: str) -> Extent | None:
     """Where an array lies; None where nothing else can lie there: it is empty, of jax, or has no bytes."""
     if framework == "numpy":
-        address, strides, dense = value.__array_interface__["data"][0], value.strides, value.flags.forc
+        address, strides, dense = value.ctypes.data, value.strides, value.flags.forc
         return _extent("cpu", address, value.itemsize, value.shape, strides, value.nbytes if dense else 0)
     if framework == "torch":
         if value.is_conj() or value.is_neg():

@@ -16,6 +16,7 @@ from holdfast.errors import CommitError
 from holdfast.storage import directories, handover, syscalls, temporaries
 from holdfast.storage.base import Entry, check_name, is_reserved
 from holdfast.storage.local_upload import LocalUpload, check_room, failing
+from holdfast.storage.temporaries import Temporary
 
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 """What a name answers where there is nothing, or something else than a regular file."""
@@ -65,15 +66,21 @@ class LocalStorage:
             raise ValueError(f"{path}: cannot have {size_bytes} bytes; give the size of the whole file")
         with failing(path, size_bytes, "and nothing of it was written"):
             check_room(path, size_bytes)
-        with failing(path, size_bytes, "its temporary file could not be made"):
-            directory = os.path.dirname(path)
-            # One that is there already may still be unsynced: whoever made it may have been killed right after.
-            if directories.make(directory) or directory not in self._durable:
-                directories.sync_upwards(directory)
-                self._durable.add(directory)
-            _check_free(path)
-            temporary = temporaries.create(directory)
-        return LocalUpload(path, size_bytes, temporary)
+        temporary: Temporary | None = None
+        try:
+            with failing(path, size_bytes, "its temporary file could not be made"):
+                directory = os.path.dirname(path)
+                # One that is there already may still be unsynced: whoever made it may have been killed right after.
+                if directories.make(directory) or directory not in self._durable:
+                    directories.sync_upwards(directory)
+                    self._durable.add(directory)
+                _check_free(path)
+                temporary = temporaries.create(directory)
+            return LocalUpload(path, size_bytes, temporary)
+        except BaseException:
+            if temporary is not None:
+                temporary.discard()
+            raise
 
     def read(self, name: str, offset: int, size_bytes: int) -> bytes:
         """At most `size_bytes` bytes from `offset` on; fewer only at the end of the file.

@@ -49,10 +49,15 @@ class LocalUpload:
         self._temporary = temporary
         self._state = threading.Condition()  # guards what follows
         self._ended = False
-        self._writing = 0  # calls under way: the descriptor must not be closed, and its number reused, under them
+        self._committing = False  # once commit() drops the temporary file itself
+        self._writing: set[int] = set()  # threads: the descriptor must not be closed, and its number reused, under them
         self._written_bytes = 0
-        with self._failing("room for it could not be reserved"):
-            self._content = Content(temporary.fd, os.path.dirname(path), size_bytes)
+        try:
+            with failing(path, size_bytes, "room for it could not be reserved"):
+                self._content = Content(temporary.fd, os.path.dirname(path), size_bytes)
+        except BaseException:
+            temporary.discard()
+            raise
 
     def write(self, offset: int, buffer: Buffer) -> None:
         """Put the whole of `buffer` at `offset` bytes, without copying it; from any thread.
@@ -69,11 +74,19 @@ class LocalUpload:
                 f"{self._path}: bytes {offset} to {offset + view.nbytes} lie outside the {self._size_bytes} bytes that "
                 "the upload was created with; create it with the size of the whole file"
             )
+        self._check_usable()
         try:
-            with self._under_way(view.nbytes) as fd, failing(self._path, self._size_bytes, "it could not be written"):
+            fd = self._begin_writing()
+        except BaseException:
+            self._finish_writing(0)
+            raise
+        try:
+            with failing(self._path, self._size_bytes, "it could not be written"):
                 if view.nbytes:
                     self._content.write(fd, view.cast("B"), offset)
+            self._finish_writing(view.nbytes)
         except BaseException:
+            self._finish_writing(0)
             self.abort()
             raise
 
@@ -84,56 +97,61 @@ class LocalUpload:
             CommitError: the name is as it was before, and nothing is left behind; or, where the directory could not be
                 synced after the rename, the message says that the outcome is unknown.
         """
-        self._end()
-        file = self._temporary
-        with self._failing("it could not be cut to its size"):
-            self._content.finish(file.fd)
-        with self._failing("its size is wrong"):
-            self._check_size()
-        with self._failing("it could not be flushed to the disk"):
-            syscalls.fsync(file.fd)
-        with self._failing("it could not be closed"):
-            file.close()
-        with self._failing("it could not be given its name"):
-            syscalls.rename(file.path, self._path)
-        file.release()
+        self._check_usable()
+        with self._state:
+            self._check_usable()
+            self._ended = True
+        try:
+            self._committing = True
+            self._wait_for_writes()
+            self._give_name()
+        except BaseException:
+            self._temporary.discard()
+            raise
         self._sync_directory()
 
+    def _give_name(self) -> None:
+        file, where = self._temporary, (self._path, self._size_bytes)
+        with failing(*where, "it could not be cut to its size"):
+            self._content.finish(file.fd)
+        with failing(*where, "its size is wrong"):
+            self._check_size()
+        with failing(*where, "it could not be flushed to the disk"):
+            syscalls.fsync(file.fd)
+        with failing(*where, "it could not be closed"):
+            file.close()
+        with failing(*where, "it could not be given its name"):
+            syscalls.rename(file.path, self._path)
+        file.release()
+
     def abort(self) -> None:
-        """Remove the temporary file, once writes under way have returned. Never raises for what a failing disk does."""
-        if self._temporary.fd < 0:  # ended, or the parent's
+        """Remove the temporary file, once writes under way have returned. Never raises for what a failing disk does.
+        Where it was interrupted, it may be called again."""
+        if self._temporary.fd < 0 or self._committing:  # ended, or the parent's; or dropped by commit() if need be
             return
         with self._state:
-            if self._ended:
-                return
-            self._end_writing()
+            self._ended = True
+        self._wait_for_writes()
         self._temporary.discard()
 
-    def _end(self) -> None:
-        self._check_usable()
+    def _wait_for_writes(self) -> None:
+        with self._state:
+            self._state.wait_for(lambda: not self._writing)
+
+    def _begin_writing(self) -> int:
+        """The descriptor, which stays open until _finish_writing()."""
         with self._state:
             self._check_usable()
-            self._end_writing()
+            self._writing.add(threading.get_ident())
+            return self._temporary.fd
 
-    def _end_writing(self) -> None:
-        self._ended = True
-        self._state.wait_for(lambda: not self._writing)
-
-    @contextmanager
-    def _under_way(self, size_bytes: int) -> Iterator[int]:
-        """The descriptor, which stays open inside; the bytes count as written where nothing is raised."""
-        self._check_usable()
+    def _finish_writing(self, size_bytes: int) -> None:
+        """This thread has written so many bytes. Called again, it does nothing."""
+        me = threading.get_ident()
         with self._state:
-            self._check_usable()
-            self._writing += 1
-        written = 0
-        try:
-            yield self._temporary.fd
-            written = size_bytes
-        finally:
-            with self._state:
-                self._writing -= 1
-                self._written_bytes += written
+            if me in self._writing:
+                self._written_bytes += size_bytes
+                self._writing.remove(me)
                 self._state.notify_all()
 
     def _check_usable(self) -> None:
@@ -163,16 +181,6 @@ class LocalUpload:
                 f"synced ({error.strerror}), and a power cut may bring back what was there before; check the disk, "
                 "then save again",
             ) from error
-
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        """Whatever is raised inside, the temporary file goes; an OSError becomes a CommitError that says `what`."""
-        try:
-            with failing(self._path, self._size_bytes, what):
-                yield
-        except BaseException:
-            self._temporary.discard()
-            raise
 
 
 @contextmanager

@@ -69,14 +69,18 @@ class Temporary:
         _own.pop(self._name, None)
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            with suppress(OSError):
+            try:  # noqa: SIM105  suppress() takes memory, and there may be none
                 syscalls.close(fd)
+            except OSError:
+                pass
 
     def discard(self) -> None:
         """Remove the file. Never raises OSError: what cannot be removed now is swept later."""
         self.release()
-        with suppress(OSError):
+        try:  # noqa: SIM105  as above
             syscalls.unlink(self.path)
+        except OSError:
+            pass
 
 
 def create(directory: str) -> Temporary:

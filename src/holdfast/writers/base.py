@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -68,25 +67,25 @@ class Job:
     committed: Callable[[], Snapshot] | None = None
     """What commit() would have returned, once another process has written it."""
     release: Callable[[], object] = nothing
-    """Its memory may be used again. Called once, whatever came of it, as soon as nothing reads the memory any more."""
+    """Its memory may be used again. Called whatever came of it, as soon as nothing reads the memory any more; once more
+    where something ended that half-way, which then does what is left, or nothing."""
     after: Callable[[Snapshot], object] = nothing  # called once it is durable and its Future done
     size_bytes: int = 0  # of the file; 0: as the Snapshot says
     pending: Pending = field(init=False)
-    _unclaimed: list[bool] = field(init=False, repr=False)
+    _owner: dict[str, object] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.pending = Pending(self.name, self.size_bytes)
-        self._unclaimed = [True]
+        self._owner = {}
 
-    def claim(self) -> bool:
-        """True for the first who asks, in whatever thread: it carries the job out, and nobody else does."""
-        with suppress(IndexError):
-            return self._unclaimed.pop()
-        return False
+    def claim(self, by: object) -> bool:
+        """Whether `by` is to carry it out: the first who asks, in whatever thread, and nobody else. It may ask again:
+        an interrupt may have taken the answer away."""
+        return self._owner.setdefault("", by) is by
 
     def disclaim(self) -> None:
         """Let somebody else claim it."""
-        self._unclaimed.append(True)
+        self._owner.clear()
 
     def forget(self) -> None:
         """Let go of everything but the name and the Future."""

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from holdfast.writers.base import Job
-from holdfast.writers.outcome import carry_out
+from holdfast.writers.outcome import abandon, carry_out
 
 _logger = logging.getLogger("holdfast")
 
@@ -43,11 +43,12 @@ class Inline:
 
     def take(self, job: Job) -> None:
         """See Carrier."""
-        if not job.claim():
+        if job.pending.is_finished():
             return
         try:
             carry_out(job, "inline")
-        except BaseException:
+        except BaseException as error:
+            abandon(job, "inline", error)
             job.pending.exception()  # it is raised here and now, and not again
             raise
 
@@ -108,22 +109,24 @@ def _serve(jobs: _Jobs, turn: threading.Lock, *, wait: bool = True) -> None:
     if not turn.acquire(blocking=False):  # a thread whose start was interrupted is there already
         return
     try:
-        while True:
-            try:
-                job = jobs.get(block=wait)
-            except Empty:
-                return
-            if job is None:
-                return
-            if job.claim():
-                _carry_out(job)
-            del job  # and what it holds, before the next one is waited for
+        while _serve_one(jobs, wait=wait):
+            pass
     finally:
         turn.release()
 
 
-def _carry_out(job: Job) -> None:
+def _serve_one(jobs: _Jobs, *, wait: bool) -> bool:
+    """Carry out the next job; whether there may be more. It lets go of it before the next one is waited for."""
+    job: Job | None = None
     try:
-        carry_out(job, "thread")
+        job = jobs.get(block=wait)
+        if job is not None and not job.pending.is_finished() and job.claim(jobs):
+            carry_out(job, "thread")
+    except Empty:
+        return False
     except BaseException as error:  # noqa: BLE001  such as a sys.exit() of a savefun's; the job has failed with it
+        if job is None:  # there was no memory to take it out with; it is still there
+            return True
+        abandon(job, "thread", error)
         _logger.debug("%s: %r in the thread that writes", job.name, error)
+    return job is not None

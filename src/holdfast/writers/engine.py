@@ -44,8 +44,8 @@ class Engine:
             refuse(job)
             raise
         pending = job.pending
-        pending.set_running_or_notify_cancel()
         try:
+            pending.set_running_or_notify_cancel()
             self._book.add(pending)
             self._carrier.take(job)
         except BaseException:  # an interrupt: whether it came before the job was taken cannot be known

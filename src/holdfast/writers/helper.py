@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -29,7 +29,7 @@ from holdfast.writers import exits
 from holdfast.writers.base import Job, Parcel
 from holdfast.writers.carriers import Threaded
 from holdfast.writers.helper_process import MESSAGE_BYTES
-from holdfast.writers.outcome import fail, succeed
+from holdfast.writers.outcome import abandon, fail, succeed
 
 _logger = logging.getLogger("holdfast")
 
@@ -68,18 +68,19 @@ class Helped:
 
     def take(self, job: Job) -> None:
         """See Carrier."""
-        if not job.claim():
-            return
         try:
+            if job.pending.is_finished() or self._has(job) or not job.claim(self):
+                return
             if job.handoff is None or job.committed is None or not is_possible():
                 self._tell("this system, or this place, has no memory that a process could share")
                 self._take_here(job)
             else:
                 self._hand_over(job, job.handoff())
         except Exception as error:  # noqa: BLE001  the snapshot fails with it
-            fail(job, "helper", error)
+            if not self._has(job):
+                abandon(job, "helper", error)
         except BaseException:
-            if self._helper is None or self._helper.newest is not job:
+            if not self._has(job):
                 self._take_here(job)
             raise
 
@@ -93,6 +94,10 @@ class Helped:
         if helper is not None:
             helper.stop(wait=wait)
         self._local.stop(wait=wait)
+
+    def _has(self, job: Job) -> bool:
+        """Whether a process was given it, which says what becomes of it."""
+        return self._helper is not None and self._helper.newest is job
 
     def _take_here(self, job: Job) -> None:
         job.disclaim()
@@ -155,13 +160,17 @@ class _Helper:
             message = json.dumps({**parcel.message(), **own}).encode()
             if len(message) > MESSAGE_BYTES:
                 raise CommitError(f"{job.name}: not committed: its name or place is too long to be handed over")
-            self._jobs[number] = self.newest = job
             try:
-                _send(self._channel, message, parcel.descriptors())
+                self._jobs[number] = self.newest = job
+                socket.send_fds(self._channel, [message], parcel.descriptors())
             except OSError as error:
-                del self._jobs[number]
+                self._jobs.pop(number, None)
+                self.newest = None
                 if isinstance(error, BrokenPipeError | ConnectionResetError):
                     return False
+                raise
+            except BaseException:  # an interrupt, before or after it was sent; of one number the process takes one
+                socket.send_fds(self._channel, [message], parcel.descriptors())
                 raise
         return True
 
@@ -191,17 +200,11 @@ class _Helper:
         self._process.returncode = 0  # or its end would be asked for
 
     def _serve(self) -> None:
-        while (answer := self._next()) is not None:
-            if "ready" in answer:
-                self._is_ready = True
-                continue
-            job = self._jobs.pop(answer["id"], None)
-            if job is not None:
-                try:
-                    _settle(job, answer)
-                except BaseException as error:  # noqa: BLE001  such as a sys.exit() of a hook's: the snapshot is there
-                    _logger.warning("%s: %r after it was written", job.name, error)
-            del job
+        try:
+            while (answer := self._next()) is not None:
+                self._hear(answer)
+        except MemoryError:  # for an answer; whose it was nobody knows, so that all of them have an unknown outcome
+            self._end_channel()
         how = self.death()
         with self._guard:
             self._is_gone = True
@@ -211,6 +214,19 @@ class _Helper:
         for job in left:
             self._give_up(job, how)
         exits.forget(self)
+
+    def _hear(self, answer: Mapping[str, Any]) -> None:
+        if "ready" in answer:
+            self._is_ready = True
+            return
+        job = self._jobs.pop(answer["id"], None)
+        if job is None:
+            return
+        try:
+            _settle(job, answer)
+        except BaseException as error:  # noqa: BLE001  such as a sys.exit() of a hook's: the snapshot is there
+            abandon(job, "helper", error)
+            _logger.warning("%s: %r after it was written", job.name, error)
 
     def _next(self) -> dict[str, Any] | None:
         """The next answer; None when the process is gone."""
@@ -280,16 +296,6 @@ def _start(savefun: Mapping[str, Any] | None) -> tuple[socket.socket, subprocess
         raise
     finally:
         theirs.close()
-
-
-def _send(channel: socket.socket, message: bytes, descriptors: Sequence[int]) -> None:
-    try:
-        socket.send_fds(channel, [message], descriptors)
-    except OSError:
-        raise
-    except BaseException:  # an interrupt, before or after it was sent; of one number the process takes one
-        socket.send_fds(channel, [message], descriptors)
-        raise
 
 
 def _settle(job: Job, answer: Mapping[str, Any]) -> None:

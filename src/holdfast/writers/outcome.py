@@ -23,8 +23,8 @@ def carry_out(job: Job, by: str) -> None:
     Raises:
         BaseException: what is no Exception, such as a KeyboardInterrupt; the job has failed with it.
     """
-    began = time.perf_counter()
     try:
+        began = time.perf_counter()
         snapshot = job.commit()
     except Exception as error:  # noqa: BLE001  whatever it is, it is handed over, and raised later if nobody takes it
         fail(job, by, error)
@@ -43,32 +43,57 @@ def succeed(job: Job, by: str, snapshot: Snapshot, write_s: float) -> None:
     """
     pending, after = job.pending, job.after
     try:
-        _guarded(job.name, job.release)
-    finally:  # here and below, an interrupt: whoever waits for it must not wait for ever
+        _release(job)
         job.forget()
         pending.size_bytes = pending.size_bytes or getattr(snapshot, "size_bytes", 0)
         pending.write_s = write_s
         pending.set_result(snapshot)
-        try:
-            _guarded(job.name, lambda: after(snapshot))
-        finally:
-            pending.finish(by)
+        _guarded(job.name, lambda: after(snapshot))
+        pending.finish(by)
+    except BaseException:
+        _end(job, by, snapshot=snapshot)
+        raise
 
 
 def fail(job: Job, by: str, error: BaseException) -> None:
     """A snapshot could not be made durable: its memory may be used, and its Future has the error."""
+    try:
+        _release(job)
+        job.forget()
+        job.pending.set_exception(named(error, job.name))
+        job.pending.finish(by)
+    except BaseException:
+        _end(job, by, error=error)
+        raise
+
+
+def abandon(job: Job, by: str, error: BaseException) -> None:
+    """Whoever was to carry a job out could not, and raised this: where the job has not ended, it has failed."""
+    if not job.pending.is_finished():
+        _end(job, by, error=error)
+
+
+def _end(job: Job, by: str, *, snapshot: Snapshot | None = None, error: BaseException | None = None) -> None:
+    """What succeed() and fail() do, from wherever an interrupt, or a lack of memory, has ended it: whoever waits must
+    not wait for ever."""
     pending = job.pending
     try:
-        _guarded(job.name, job.release)
+        _release(job)
     finally:
         job.forget()
-        pending.set_exception(named(error, job.name))
+        if pending.done():
+            pending.wake()
+        elif error is not None:
+            pending.set_exception(named(error, job.name))
+        else:
+            assert snapshot is not None
+            pending.set_result(snapshot)
         pending.finish(by)
 
 
 def refuse(job: Job) -> None:
     """A job was not taken: its memory may be used, and its Future is cancelled."""
-    _guarded(job.name, job.release)
+    _release(job)
     job.forget()
     job.pending.cancel()
     job.pending.set_running_or_notify_cancel()
@@ -85,6 +110,15 @@ def named(error: BaseException, name: str) -> BaseException:
     wrapped = CommitError(error.errno, what) if isinstance(error, OSError) and error.errno else CommitError(what)
     wrapped.__cause__ = error
     return wrapped
+
+
+def _release(job: Job) -> None:
+    try:
+        job.release()
+    except MemoryError:  # it may not have begun; a second call does what is left
+        _guarded(job.name, job.release)
+    except Exception:
+        _logger.exception("%s: an error when its memory was given back", job.name)
 
 
 def _guarded(name: str, function: Callable[[], object]) -> None:

@@ -105,8 +105,15 @@ class Pending(Future[Snapshot]):
         """
         self._finished_by = writer
         for gate in self._waiting:
-            gate.release()
+            if gate.locked():  # not in an earlier call, which something ended half-way
+                gate.release()
         self._tell_once()
+
+    def wake(self) -> None:
+        """Wake those who wait for it, which is done: what ended its setting half-way may have left them asleep. For
+        writers."""
+        with self._condition:
+            self._condition.notify_all()
 
     def _tell_once(self) -> None:
         """One line a snapshot, when it is finished and its caller has said how long it stood still."""

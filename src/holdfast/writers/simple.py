@@ -17,6 +17,7 @@ from holdfast.storage.handover import handed_over
 from holdfast.writers.base import Job, WhenBusy
 from holdfast.writers.carriers import Carrier, Inline
 from holdfast.writers.engine import Engine
+from holdfast.writers.outcome import refuse
 from holdfast.writers.pending import Pending
 
 Savefun = Callable[..., Any]
@@ -114,13 +115,17 @@ class EngineWriter(Writer):
 
     def submit(self, job: Job) -> Pending:
         """Commit a snapshot; see holdfast.writers.base.Writer."""
-        engine, after = self._jobs_engine(), job.after
+        try:
+            engine, after = self._jobs_engine(), job.after
 
-        def then(snapshot: Snapshot) -> None:
-            after(snapshot)
-            self._post_save()
+            def then(snapshot: Snapshot) -> None:
+                after(snapshot)
+                self._post_save()
 
-        job.after = then
+            job.after = then
+        except BaseException:
+            refuse(job)
+            raise
         return engine.submit(job)
 
     def close(self) -> None:

@@ -1,0 +1,42 @@
+"""A lack of memory, however it shows: locks, files, ctypes and other C extensions report it as errors of their own."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import ContextDecorator
+from types import TracebackType
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had, in whatever words."""
+    if isinstance(error, MemoryError) or (type(error) is OSError and error.errno == errno.ENOMEM):
+        return True
+    text = str(error)
+    return (
+        ("can't allocate" in text and isinstance(error, RuntimeError))  # a lock, of a thread's or a file's
+        or ("MemoryError" in text and type(error).__name__ == "ArgumentError")  # ctypes, of a number it could not copy
+        or (isinstance(error, SystemError) and _is_disguised(error, text))
+    )
+
+
+def _is_disguised(error: SystemError, text: str) -> bool:
+    """A function in C came back without looking at its failure."""
+    hidden = ("without setting an exception", "NULL object passed")
+    return isinstance(error.__cause__, MemoryError) or any(words in text for words in hidden)
+
+
+class _AsMemoryError(ContextDecorator):
+    """Whatever says so inside is raised as the MemoryError that it is."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, MemoryError) and is_lack_of_memory(error):
+            raise MemoryError(f"there is no memory left ({type(error).__name__}: {error})") from error
+
+
+as_memory_error = _AsMemoryError()
+"""A block, or a decorator, out of which every lack of memory comes as a MemoryError."""

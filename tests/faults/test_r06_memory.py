@@ -1,0 +1,44 @@
+"""R6: out of memory is a clean error; and a campaign that would see one that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.broken import use_broken_copy
+from faults.campaigns import Unavailable, in_processes
+from faults.r06_memory import campaign, sweep
+
+COUNT = 200
+
+
+@pytest.mark.timeout(600)
+def test_a_lack_of_memory_is_a_clean_error(tmp_path):
+    try:
+        outcome = campaign(COUNT, folder=tmp_path)
+    except Unavailable as why:
+        pytest.skip(str(why))
+    assert outcome.bad == ()
+    assert outcome.tried >= COUNT
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("storage/local_upload.py", "            self._temporary.discard()\n            raise", "            raise"),
+        (
+            "series.py",
+            "            self._arenas.give_back(arena, arena.lease)\n            if warn",
+            "            if warn",
+        ),
+        (
+            "writers/outcome.py",
+            "    except BaseException:\n        _end(job, by, error=error)",
+            "    except ImportError:",
+        ),
+    ],
+    ids=["the temporary file stays", "the memory is not given back", "a Future is left open"],
+)
+def test_what_is_left_undone_after_an_error_is_found(tmp_path, monkeypatch, module, old, new):
+    use_broken_copy(monkeypatch, tmp_path / "broken", (module, old, new))
+    (outcome,) = in_processes(sweep, [("SimpleWriter", 100, 0, str(tmp_path), ("save",))])
+    assert outcome.bad_count > 0
