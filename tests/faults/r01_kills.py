@@ -2,7 +2,7 @@
 
 The process dies before every call that goes through storage/syscalls.py, whatever it uses holdfast for; where another
 process writes, that one dies. Then real processes get SIGKILL, under strace, before calls of their threads and of their
-writer processes. The next process looks at everything, and goes on.
+writer processes; and a run gets it at random moments. The next process looks at everything, and goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faults import campaigns, strace, sweeps
+from faults import campaigns, r01_random, strace, sweeps
 from faults.campaigns import Outcome, merge
 from faults.injection import Crash
 from faults.inprocess import WRITERS, attempt, name_of, points, shared_out, shuffled, writing_of
@@ -29,6 +29,7 @@ from holdfast import writers
 from holdfast.errors import CommitError
 
 TRACED = 40  # of the short form; more of the long one
+RANDOM = 20  # the same
 STEPS = (5, 4)  # that are saved: another one, and the same again
 ALL_LARGE = ("save_with_retention", "replacement_of_the_same_step", FILE.name)  # with files past the page cache, too
 
@@ -145,15 +146,21 @@ def _act(told: Told, location: Path, use: Use, seen: Any, warm: Path) -> None:
         use.act(location, seen)
 
 
+def part(name: str, *arguments: Any) -> Outcome:
+    """One job of the campaign."""
+    return {"in_process": in_process, "traced": traced, "random": r01_random.killed}[name](*arguments)
+
+
 def campaign(count: int, *, seed: int = 0, folder: Path) -> Outcome:
     """`count` deaths: a part of them under strace, and as many more as there are too few calls in process."""
     strace.check_available()
     place, kinds = os.fspath(folder), [name_of(kind) for kind in WRITERS]
-    under = max(TRACED, count // 5 if count > 1000 else 0)
-    shares = shared_out(count - under, WRITERS)
-    jobs = [(name_of(kind), share, seed, place) for kind, share in shares.items()]
-    there = merge(campaigns.in_processes(in_process, jobs))
+    under, chance = max(TRACED, count // 5 if count > 1000 else 0), max(RANDOM, count // 25)
+    shares = shared_out(count - under - chance, WRITERS)
+    jobs: list[tuple[Any, ...]] = [("random", chance // 2, seed * 2 + number, place) for number in range(2)]
+    jobs += [("in_process", name_of(kind), share, seed, place) for kind, share in shares.items()]
+    there = merge(campaigns.in_processes(part, jobs))
     share = -(-max(under, count - there.tried) // len(kinds))
-    real = merge(campaigns.in_processes(traced, [(kind, share, seed, place) for kind in kinds]))
-    notes = f"{real.tried:,} of them with SIGKILL under strace"
+    real = merge(campaigns.in_processes(part, [("traced", kind, share, seed, place) for kind in kinds]))
+    notes = f"{real.tried:,} of them with SIGKILL under strace, {chance // 2 * 2:,} at random moments of a run"
     return merge([there, Outcome(real.tried, real.bad, real.bad_count, notes)])
