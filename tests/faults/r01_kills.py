@@ -21,15 +21,15 @@ from faults import campaigns, r01_random, strace, sweeps
 from faults.campaigns import Outcome, merge
 from faults.injection import Crash
 from faults.inprocess import WRITERS, attempt, name_of, points, shared_out, shuffled, writing_of
-from faults.strace import Point, Told
+from faults.strace import Told
 from faults.sweeps import LARGE, SMALL
 from faults.sweeps_uses import FILE, TRAINER, USES, New, Use, prepared, warmed
+from faults.traced import KILL, TRACED, try_points
 from faults.writing import Writing
 from holdfast import writers
 from holdfast.errors import CommitError
 
-TRACED = 40  # of the short form; more of the long one
-RANDOM = 20  # the same
+RANDOM = 20  # kills at random moments, of the short form; more of the long one
 STEPS = (5, 4)  # that are saved: another one, and the same again
 ALL_LARGE = ("save_with_retention", "replacement_of_the_same_step", FILE.name)  # with files past the page cache, too
 
@@ -108,40 +108,30 @@ def traced(kind: str, most: int, seed: int, folder: str) -> Outcome:
     for number, (use, size) in enumerate(drawn):
         share = (most + number) // len(drawn)
         with prepared(use, make, size, place) as new:
-            found = _run(place, use, new).points
-            for name, ordinal in chance.sample(found, len(found)):
-                told = f"{kind}, {use.name}, {size} floats, SIGKILL at {name} {ordinal}"
-                hit = attempt(bad, told, _killed, place, use, new, (name, ordinal))
-                shutil.rmtree(place / "s", ignore_errors=True)
-                tried, share = tried + bool(hit), share - bool(hit)
-                if not share:
-                    break
+            told, go = f"{kind}, {use.name}, {size} floats", partial(_run, place, use, new)
+            tried += try_points(bad, told, go, [KILL], share, chance)
     return Outcome(tried, tuple(bad))
 
 
-def _killed(place: Path, use: Use, new: New, point: Point) -> bool:
-    """Whether a process came to that point, and was killed there."""
-    return _run(place, use, new, f"{point[0]}:signal=SIGKILL:when={point[1]}").hit
-
-
-def _run(place: Path, use: Use, new: New, inject: str = "") -> strace.Run:
+def _run(place: Path, use: Use, new: New, inject: str, who: int) -> strace.Run:
     location, warm = place / "s", place / "warm"
     seen = new(location)
-    run = strace.run(_act, (location, use, seen, warm), place / "log", strace.KILLS, inject)
-    shutil.rmtree(warm, ignore_errors=True)
-    assert run.code in (0, -9), run.said[-1]
-    seen.hear(run.said)
-    use.check(location, seen)
-    if not inject:
+    try:
+        run = strace.run(_act, (location, use, seen, warm), place / "log", inject, who)
+        assert run.code in (0, -9), run.said[-1:]
+        seen.hear(run.said)
+        use.check(location, seen)
+    finally:
         shutil.rmtree(location)
+        shutil.rmtree(warm, ignore_errors=True)
     return run
 
 
 def _act(told: Told, location: Path, use: Use, seen: Any, warm: Path) -> None:
     """In a process of its own."""
-    seen.kind, pids = warmed(seen.kind, warm, 3 if use is TRAINER else 1)
+    seen.kind, ids = warmed(seen.kind, warm, 3 if use is TRAINER else 1)
     seen.tell = told.say
-    told.ready(*pids)
+    told.ready(*ids)
     with suppress(CommitError):  # where the process that writes is killed
         use.act(location, seen)
 

@@ -1,8 +1,8 @@
 """A function in a process of its own, under strace, which kills it before a call, or lets a call fail.
 
 strace counts a call by its name and its thread, from the moment on at which it is attached: when the function is ready.
-The points of a function are the pairs of a name and an ordinal that some thread of its processes comes to, taken from
-a run in which nothing is done to it.
+The points of a function are all that the threads of its processes come to, each a thread, a name and an ordinal, taken
+from a run in which nothing is done to it.
 
 A process is a fork of this one, which must have one thread only: so each costs no start of an interpreter.
 """
@@ -41,7 +41,10 @@ ERRORS = (
 LIMIT_S = 60.0
 _LINE = re.compile(r"^(\d+) +(\w+)\(")
 
-Point = tuple[str, int]
+EVERYONE = -1
+Point = tuple[int, str, int]
+"""Who: one of those that ready() is told of, from 0, this process's first thread; or EVERYONE, which is whoever comes
+there first. Then the name of a call, and which of that name it is."""
 
 
 class Told:
@@ -52,7 +55,7 @@ class Told:
         self._go = go
 
     def ready(self, *more: int) -> None:
-        """Returns when strace watches this process, and these `more`."""
+        """Returns when strace watches this process, and these `more` processes and threads."""
         self.say("ready", os.getpid(), *more)
         assert os.read(self._go, 1), "nobody watches"
 
@@ -83,13 +86,19 @@ def check_available() -> None:
         raise Unavailable(f"strace may not trace programs here: {found.stderr.strip()[-200:]}")
 
 
-def run(function: Function, arguments: Sequence[Any], scratch: Path, names: Sequence[str], inject: str = "") -> Run:
+def run(
+    function: Function,
+    arguments: Sequence[Any],
+    scratch: Path,
+    inject: str = "",
+    who: int = EVERYONE,
+) -> Run:
     """Call `function(told, *arguments)` in a process of its own.
 
     Args:
         scratch: a file, for what strace says.
-        names: calls to be counted.
         inject: what is to happen, as strace takes it, such as "fsync:signal=SIGKILL:when=2".
+        who: to whom; see Point.
     """
     heard, out = os.pipe()
     go, started = os.pipe()
@@ -102,9 +111,9 @@ def run(function: Function, arguments: Sequence[Any], scratch: Path, names: Sequ
     os.close(go)
     try:
         text = _hear(heard, until=b"\n")
-        pids = text.decode().split()[1:]
+        ids = [int(word) for word in text.split()[1:]]
         if text.startswith(b"ready"):
-            with _tracer(pids, scratch, names, inject) as tracer:
+            with _tracer(ids, scratch, inject, who) as tracer:
                 os.write(started, b"\n")
                 text += _hear(heard)
                 _end(tracer)  # with the last process that it watches
@@ -120,7 +129,7 @@ def run(function: Function, arguments: Sequence[Any], scratch: Path, names: Sequ
     said = tuple(tuple(line.split()) for line in text.decode(errors="replace").splitlines()[1:])
     log = scratch.read_text(errors="replace") if scratch.exists() else ""
     scratch.unlink(missing_ok=True)
-    return Run(code, said, () if inject else _points(log), "+++ killed by SIGKILL" in log or "(INJECTED)" in log)
+    return Run(code, said, () if inject else _points(log, ids), "+++ killed by SIGKILL" in log or "(INJECTED)" in log)
 
 
 def _call(function: Function, told: Told, arguments: Sequence[Any]) -> None:
@@ -135,14 +144,20 @@ def _call(function: Function, told: Told, arguments: Sequence[Any]) -> None:
         os._exit(code)
 
 
-def _tracer(pids: Sequence[str], log: Path, names: Sequence[str], inject: str) -> subprocess.Popen[str]:
-    command = ["strace", "-f", "-o", str(log), "-e", f"trace={','.join(f'?{name}' for name in names)}"]
-    command += [word for pid in pids for word in ("-p", pid)]
+def _tracer(ids: Sequence[int], log: Path, inject: str, who: int) -> subprocess.Popen[str]:
+    names = [inject.partition(":")[0]] if inject else KILLS
+    command = ["strace", "-o", str(log), "-e", f"trace={','.join(f'?{name}' for name in names)}"]
+    if who == EVERYONE:
+        command.append("-f")  # which has the threads of a process with it
+        found = [one for one in ids if one == ids[0] or not Path(f"/proc/{ids[0]}/task/{one}").exists()]
+    else:
+        found = [ids[who]]
+    command += [word for one in found for word in ("-p", str(one))]
     if inject:
         command += ["-e", f"inject={inject}"]
     tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert tracer.stderr is not None
-    for _ in pids:
+    for _ in found:
         line = tracer.stderr.readline()
         if "attached" not in line:
             tracer.kill()
@@ -171,13 +186,13 @@ def _hear(fd: int, until: bytes | None = None) -> bytes:
     return text
 
 
-def _points(log: str) -> tuple[Point, ...]:
-    counts: Counter[tuple[str, str]] = Counter()
-    most: dict[str, int] = {}
+def _points(log: str, ids: Sequence[int]) -> tuple[Point, ...]:
+    counts: Counter[tuple[int, str]] = Counter()
+    points: set[Point] = set()
     for line in log.splitlines():
         found = _LINE.match(line)
         if found is not None:
-            thread, name = found[1], found[2]
+            thread, name = int(found[1]), found[2]
             counts[thread, name] += 1
-            most[name] = max(most.get(name, 0), counts[thread, name])
-    return tuple((name, ordinal) for name in sorted(most) for ordinal in range(1, most[name] + 1))
+            points.add((ids.index(thread) if thread in ids else EVERYONE, name, counts[thread, name]))
+    return tuple(sorted(points))

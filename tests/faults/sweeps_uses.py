@@ -214,13 +214,13 @@ def prepared(use: Use, kind: Callable[..., Any], size: int, folder: Path) -> Ite
 
 
 def warmed(kind: Callable[..., Any], folder: Path, count: int) -> tuple[Callable[..., Any], list[int]]:
-    """A way to make `count` writers at most, whose processes have been started already, and those processes."""
-    if kind not in IN_ANOTHER:
+    """A way to make `count` writers at most, whose threads and processes have been started already, and their ids."""
+    if kind is SimpleWriter:
         return kind, []
-    made, pids = [], []
+    made, ids = [], []
     for number in range(count):
         writer = kind()
         SnapshotStore(folder / str(number), writer=writer).save(1, sweeps.state(1.0)).result()
         made.append(writer)
-        pids.append(writer._carrier._helper.pid)
-    return made.pop, pids
+        ids.append(writer._carrier._helper.pid if kind in IN_ANOTHER else writer._carrier._thread.native_id)
+    return made.pop, ids

@@ -6,7 +6,8 @@ import pytest
 
 from faults.broken import use_broken_copy
 from faults.campaigns import Unavailable, in_processes
-from faults.r01_kills import RANDOM, TRACED, campaign, in_process
+from faults.r01_kills import RANDOM, campaign, in_process
+from faults.traced import TRACED
 
 COUNT = 500
 
