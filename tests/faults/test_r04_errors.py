@@ -6,7 +6,7 @@ import pytest
 
 from faults.broken import use_broken_copy
 from faults.campaigns import Unavailable, in_processes
-from faults.r04_errors import campaign, sweep
+from faults.r04_errors import campaign, part
 from faults.traced import TRACED
 
 COUNT = 500
@@ -33,5 +33,5 @@ def test_a_temporary_file_that_is_left_is_found(tmp_path, monkeypatch):
             "        self.release()\n        if False:\n",
         ),
     )
-    (outcome,) = in_processes(sweep, [("SimpleWriter", 120, 0, str(tmp_path))])
-    assert outcome.bad_count > 0
+    (outcomes,) = in_processes(part, [("SimpleWriter", 20, 120, 0, str(tmp_path))])
+    assert [outcome.bad_count > 0 for outcome in outcomes] == [True, True]
