@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-KILLS = 100  # of each writer; half of the trainers have a worker
-TOGETHER = 2  # chains of them at a time
+KILLS = 2  # in a chain; tests/writers/test_trainer_kills.py has longer ones, of trainers that are forks
 
 TRAINER = """
 import os, signal, sys
@@ -165,17 +163,12 @@ def shared_memory() -> set[str]:
 
 
 @pytest.mark.parametrize("kind", IN_ANOTHER, ids=name_of)
-@pytest.mark.parametrize("worker", ["none", "fork"])
+@pytest.mark.parametrize("worker", ["none", "fork", "load"])
 def test_trainers_that_are_killed_right_after_the_call_lose_no_snapshot_and_leave_nothing(folder, kind, worker):
+    if worker == "load":
+        pytest.importorskip("torch")
     before = shared_memory()
-    kills = KILLS // 2 // TOGETHER
-    with ThreadPoolExecutor(TOGETHER) as pool:
-        chains = [
-            pool.submit(kill_again_and_again, folder / str(number), kind.__name__, worker, kills)
-            for number in range(TOGETHER)
-        ]
-        for chain in chains:
-            chain.result()
+    kill_again_and_again(folder / "killed", kind.__name__, worker, KILLS)
     assert shared_memory() - before == set()
 
 
@@ -213,9 +206,3 @@ def test_a_trainer_that_starts_before_the_snapshot_is_durable_waits_for_it_and_s
         go_on()
         said = restarted.end()
     assert said.splitlines()[-1] == "resumed 1"
-
-
-@pytest.mark.parametrize("kind", IN_ANOTHER, ids=name_of)
-def test_nor_do_they_with_a_worker_of_a_data_loader(folder, kind):
-    pytest.importorskip("torch")
-    kill_again_and_again(folder / "load", kind.__name__, "load", 2)

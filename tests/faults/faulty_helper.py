@@ -5,7 +5,6 @@ It runs without what tests are made with: no pytest, no numpy, nothing but holdf
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import runpy
@@ -14,6 +13,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from types import FunctionType
 from typing import Any
 
 FOLDER, SOURCES = os.environ["HOLDFAST_TEST_FAULTS"], os.environ["HOLDFAST_TEST_SOURCES"]
@@ -35,7 +36,7 @@ def routed(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
                 return real(*arguments, **named)
             _counts[fault["id"], name] += 1
             ordinal = _counts[fault["id"], name]
-            note(fault["id"], name)
+            note(fault["id"], name, arguments[0])
         hit = name == fault["name"] and (ordinal == fault["nth"] or (fault["lasting"] and ordinal > fault["nth"]))
         if hit and fault["kind"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -60,13 +61,15 @@ def armed() -> Any:
         return None
 
 
-def note(number: int, name: str) -> None:
+def note(number: int, name: str, target: Any) -> None:
+    with suppress(OSError):
+        target = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target
     with open(os.path.join(FOLDER, f"calls_{number}"), "a", encoding="utf-8") as file:
-        file.write(name + "\n")
+        file.write(f"{name} {target}\n")
 
 
-for name, function in inspect.getmembers(syscalls, inspect.isfunction):
-    if function.__module__ == syscalls.__name__ and not name.startswith("_"):
+for name, function in list(vars(syscalls).items()):
+    if isinstance(function, FunctionType) and function.__module__ == syscalls.__name__ and not name.startswith("_"):
         setattr(syscalls, name, routed(name, function))
 
 runpy.run_path(os.path.join(SOURCES, "holdfast", "writers", "helper_process.py"), run_name="__main__")

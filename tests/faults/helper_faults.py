@@ -64,16 +64,18 @@ class HelperFaults:
             fifo.unlink()
 
     @contextmanager
-    def error_at(self, name: str, number: int, nth: int = 1, *, lasting: bool = False) -> Iterator[None]:
-        """Let its n-th call of `name` fail with the error `number`; with `lasting`, those after it as well."""
-        with self._hit("error", name, number, nth, lasting=lasting):
-            yield
+    def error_at(self, name: str, number: int, nth: int = 1, *, lasting: bool = False) -> Iterator[Sequence[Call]]:
+        """Let its n-th call of `name` fail with the error `number`; with `lasting`, those after it as well. Lists the
+        calls of the block."""
+        with self._hit("error", name, number, nth, lasting=lasting) as calls:
+            yield calls
 
     @contextmanager
-    def _hit(self, kind: str, name: str, error: int, nth: int, *, lasting: bool) -> Iterator[None]:
+    def _hit(self, kind: str, name: str, error: int, nth: int, *, lasting: bool) -> Iterator[Sequence[Call]]:
         with self._armed(kind, name, error, nth, lasting=lasting) as number:
-            yield
-        count = sum(call.name == name for call in _Calls(self._folder / f"calls_{number}"))
+            calls = _Calls(self._folder / f"calls_{number}")
+            yield calls
+        count = sum(call.name == name for call in calls)
         assert count >= nth, f"there was no call {nth} of {name}"
 
     @contextmanager
@@ -105,7 +107,8 @@ class _Calls(Sequence[Call]):
     def _read(self) -> list[Call]:
         counts: Counter[str] = Counter()
         calls = []
-        for name in self._path.read_text().split() if self._path.exists() else ():
+        for line in self._path.read_text().splitlines() if self._path.exists() else ():
+            name, _, path = line.partition(" ")
             counts[name] += 1
-            calls.append(Call(name, counts[name], ""))
+            calls.append(Call(name, counts[name], path))
         return calls

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,7 +20,12 @@ from faults.helper_faults import HelperFaults
 from faults.injection import Call, Faults
 from faults.writing import IN_ANOTHER, IN_THIS_PROCESS, WRITERS, Writing, name_of
 
-__all__ = ["IN_ANOTHER", "IN_THIS_PROCESS", "WRITERS", "attempt", "chosen", "name_of", "writing_of"]
+__all__ = [
+    "IN_ANOTHER", "IN_THIS_PROCESS", "WRITERS", "attempt", "chosen", "name_of", "points", "shared_out", "shuffled",
+    "writing_of",
+]  # fmt: skip
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -55,6 +60,17 @@ def chosen(cases: Sequence[Any], count: int, seed: int) -> list[Any]:
         return list(cases)
     numbers = sorted(random.Random(seed).sample(range(len(cases)), count))
     return [cases[number] for number in numbers]
+
+
+def shuffled(cases: Sequence[T], seed: int) -> list[T]:
+    """Some cases in an order that a seed decides."""
+    return random.Random(seed).sample(cases, len(cases))
+
+
+def shared_out(count: int, kinds: Sequence[Callable[..., Any]]) -> dict[Callable[..., Any], int]:
+    """So many cases, or a few more, among kinds of writers; fewer where each case has to start another process."""
+    weights = {kind: 1 if kind in IN_ANOTHER else 5 for kind in kinds}
+    return {kind: -(-count * weight // sum(weights.values())) for kind, weight in weights.items()}
 
 
 def points(calls: Sequence[Call]) -> list[tuple[str, int]]:

@@ -33,6 +33,14 @@ class Promise:
 
 PROMISES = (
     Promise(
+        "R1",
+        "After a snapshot is acknowledged it survives kill -9; before that, the older ones do.",
+        "SIGKILL at every call of every thread, in the process and under strace: of a first save, of one with "
+        "retention, of each writer, of a replacement of the same name, of a run with a trainer. The next process "
+        "resumes.",
+        "r01_kills", 500, 5_000, 5_000, 400, "kills",
+    ),
+    Promise(
         "R2",
         "The same for a power cut.",
         "A file system that records every operation, and what may be on the disk after a cut behind each, in a strict "

@@ -1,27 +1,30 @@
 """R4: a reported error leaves all older snapshots good, no temporary file, no descriptor; and the next save works.
 
 Each system call of a save fails with each error, once or from then on, in every writer; or a write takes less than it
-was given, which must not be seen at all. A success must be a real one: the file is read in full.
+was given, which must not be seen at all. A success must be a real one: the file is read in full. Then calls of real
+processes, of their threads and of their writer processes fail under strace.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from faults import campaigns, sweeps
-from faults.campaigns import Outcome, merge
+from faults import sweeps, traced
+from faults.campaigns import Outcome
 from faults.inprocess import WRITERS, attempt, chosen, name_of, points, writing_of
+from faults.strace import Told
+from faults.sweeps import Seen
 from faults.writing import Writing
 from holdfast import files, writers
 from holdfast.errors import CommitError
+from holdfast.store import SnapshotStore
 from snapshots import finished
 
 NUMBERS = (
@@ -104,8 +107,29 @@ def sweep(kind: str, count: int, seed: int, folder: str) -> Outcome:
     return Outcome(len(cases), tuple(bad))
 
 
+def two_saves(store: SnapshotStore, seen: Seen, told: Told, step: int, ids: Sequence[int]) -> None:
+    """In a process under strace: one save, and the next; see traced.Act."""
+    before = sweeps.descriptors()
+    told.ready(*ids)
+    for number, value in ((step, 5.5), (6, 6.0)):
+        seen.begin(number, value)
+        try:
+            error = finished(store.save(number, sweeps.state(value))).exception()
+        except CommitError as raised:
+            error = raised
+        if error is None:
+            seen.acknowledge(number, value)
+        else:
+            traced.tell_failure(told, number, value, error)
+    told.say("descriptors", traced.descriptors() - before)
+
+
+def part(kind: str, under: int, rest: int, seed: int, folder: str) -> tuple[Outcome, Outcome]:
+    """One job of the campaign; see traced.shared_out."""
+    errors = [f"error={errno.errorcode[number]}" for number in NUMBERS]
+    return traced.saves(kind, two_saves, errors, STEPS, under, seed, folder), sweep(kind, rest, seed, folder)
+
+
 def campaign(count: int, *, seed: int = 0, folder: Path) -> Outcome:
-    """`count` cases, shared out among the writers."""
-    share = -(-count // len(WRITERS))
-    jobs = [(name_of(kind), share, seed, os.fspath(folder)) for kind in WRITERS]
-    return merge(campaigns.in_processes(sweep, jobs))
+    """`count` cases, shared out among the writers; some of them under strace."""
+    return traced.shared_out(part, [name_of(kind) for kind in WRITERS], count, seed, folder)

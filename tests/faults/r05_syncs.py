@@ -39,20 +39,21 @@ def save(writing: Writing, location: Path, ordinal: int, file_at: int) -> None:
         if writing.is_elsewhere:
             seen.save(store, 4, 4.0)
         seen.begin(5, 5.0)
-        with writing.faults.error_at("fsync", errno.EIO, ordinal):
+        with writing.faults.error_at("fsync", errno.EIO, ordinal) as calls:
             if not writing.is_elsewhere:
                 _note(writing, synced)
             error = finished(store.save(5, sweeps.state(5.0))).exception()
-        if ordinal <= file_at + 1:
-            assert isinstance(error, CommitError), "acknowledged although a sync had failed"
-            assert ("the outcome is unknown" in str(error)) == (ordinal == file_at + 1), str(error)
-        else:
-            assert error is None, f"it was durable before: {error}"
-            seen.acknowledge(5, 5.0)
-        if ordinal == file_at and not writing.is_elsewhere:
+            if ordinal <= file_at + 1:
+                assert isinstance(error, CommitError), "acknowledged although a sync had failed"
+                assert ("the outcome is unknown" in str(error)) == (ordinal == file_at + 1), str(error)
+            else:
+                assert error is None, f"it was durable before: {error}"
+                seen.acknowledge(5, 5.0)
+            seen.save(store, 6, 6.0)
+        synced += [(0, call.path) for call in calls or () if call.name == "fsync"]  # no temporary file shares its name
+        if ordinal == file_at:
             assert synced[ordinal - 1][1].endswith(TEMPORARY_SUFFIX)
             assert synced[ordinal - 1] not in synced[ordinal:], f"{synced[ordinal - 1][1]} was synced again"
-        seen.save(store, 6, 6.0)
     sweeps.forget_everything()
     sweeps.check(location, seen)
 
@@ -81,7 +82,7 @@ def sweep(kind: str, folder: str) -> Outcome:
         syncs = [call for call in calls if call.name == "fsync"]
         ordinals = [call.ordinal for call in syncs]
         of_files = [call.ordinal for call in syncs if call.path.endswith(TEMPORARY_SUFFIX)]
-        (file_at,) = of_files or [1]  # the writer process syncs the file first, and does not tell which it was
+        (file_at,) = of_files
         for ordinal in ordinals:
             attempt(bad, f"{kind}, EIO at fsync {ordinal}", save, writing, place / "s", ordinal, file_at)
             shutil.rmtree(place / "s", ignore_errors=True)

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from faults.campaigns import TESTS, Outcome, Unavailable
+from faults.campaigns import TESTS, Outcome
 from faults.r10_plants import fill
 from faults.r10_watch import Watch
+from faults.strace import check_available
 
 PROGRAM = """
 import logging, os, sys
@@ -61,11 +62,7 @@ def under_strace(folder: Path, plants: Mapping[str, str] = PLANTED) -> Outcome:
     Raises:
         Unavailable: there is no strace, or it may not trace here.
     """
-    if shutil.which("strace") is None:
-        raise Unavailable("strace is not installed")
-    tried = subprocess.run(["strace", "-o", os.devnull, "true"], check=False, capture_output=True, text=True)
-    if tried.returncode != 0:
-        raise Unavailable(f"strace may not trace here: {tried.stderr.strip()[-200:]}")
+    check_available()
     store, outside = fill(folder)
     shutil.rmtree(store / "model")
     for name, what in plants.items():

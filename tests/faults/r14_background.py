@@ -2,7 +2,8 @@
 
 The errors of R4 in each background writer, while the caller changes every array as soon as the call returned: what was
 saved must be the state at the call, and a failure that nobody asked for must come at the next save, or at the close.
-Then programs that end in every way there is while a snapshot is under way.
+Real processes, their threads and their writer processes, fail or get SIGKILL under strace meanwhile. Then programs that
+end in every way there is while a snapshot is under way.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from faults import campaigns, r04_errors, sweeps
+from faults import campaigns, r04_errors, sweeps, traced
 from faults.campaigns import Outcome, merge
 from faults.inprocess import attempt, chosen, writing_of
+from faults.strace import Told
+from faults.sweeps import Seen
 from faults.writing import Writing
 from holdfast import files, writers
 from holdfast.errors import CommitError
+from holdfast.store import SnapshotStore
 from snapshots import finished
 
 BACKGROUND = ("ThreadWriter", "ThreadQueueWriter", "ProcessWriter", "ProcessQueueWriter")
+KILLS = 9  # as many as there are errors: under strace, one process in two is killed
 LIMIT_S = 60  # for a program; on a quiet machine one takes half a second
 
 PROGRAM = """
@@ -133,14 +139,42 @@ def ending(kind: str, folder: str) -> Outcome:
     return Outcome(len(ENDS), tuple(bad))
 
 
-def part(name: str, *arguments: object) -> Outcome:
-    """One job of the campaign."""
-    return {"failing": failing, "ending": ending}[name](*arguments)
+def unasked_saves(store: SnapshotStore, seen: Seen, told: Told, step: int, ids: Sequence[int]) -> None:
+    """In a process under strace: the same, of which another process sees what is left; see traced.Act."""
+    told.ready(*ids)
+    pendings, raised = [], 0
+    for number, value in ((step, 5.5), (6, 6.0)):
+        state = sweeps.state(value)
+        seen.begin(number, value)
+        try:
+            pendings.append((number, value, store.save(number, state)))
+        except CommitError:  # an earlier one's; this one is taken all the same
+            raised += 1
+        np.asarray(state["w"])[:] = 99.0
+        state["value"] = 99.0
+    try:
+        store.close()
+    except CommitError:
+        raised += 1
+    failures = 0
+    for number, value, pending in pendings:
+        error = pending.exception()
+        if error is None:
+            seen.acknowledge(number, value)
+        else:
+            failures += 1
+            traced.tell_failure(told, number, value, error)
+    assert failures == raised, f"{failures} failed, {raised} were raised"
+
+
+def part(kind: str, under: int, rest: int, seed: int, folder: str) -> tuple[Outcome, Outcome]:
+    """One job of the campaign; see traced.shared_out."""
+    faults = [*(f"error={errno.errorcode[number]}" for number in r04_errors.NUMBERS), *[traced.KILL] * KILLS]
+    real = traced.saves(kind, unasked_saves, faults, r04_errors.STEPS, under, seed, folder)
+    return real, failing(kind, rest, seed, folder)
 
 
 def campaign(count: int, *, seed: int = 0, folder: Path) -> Outcome:
-    """Every end of a program, and so many errors that there are `count` cases."""
-    share = -(-max(0, count - len(ENDS) * len(BACKGROUND)) // len(BACKGROUND))
-    jobs = [("ending", kind, os.fspath(folder)) for kind in BACKGROUND]
-    jobs += [("failing", kind, share, seed, os.fspath(folder)) for kind in BACKGROUND]
-    return merge(campaigns.in_processes(part, jobs))
+    """Every end of a program, and so many errors that there are `count` cases; some of them under strace."""
+    ends = merge(campaigns.in_processes(ending, [(kind, os.fspath(folder)) for kind in BACKGROUND]))
+    return merge([ends, traced.shared_out(part, BACKGROUND, max(0, count - ends.tried), seed, folder)])

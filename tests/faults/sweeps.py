@@ -147,7 +147,9 @@ def check(location: Path, seen: Seen, must_be_left: int = 2) -> None:
         listing = store._collection.read()
         assert listing.damaged == ()
         assert listing.others == ()
-        found = {snapshot.step: files.load(snapshot)["value"] for snapshot in listing.snapshots}
+        loaded = {snapshot.step: files.load(snapshot) for snapshot in listing.snapshots}
+        assert all(np.all(one["w"] == one["value"]) for one in loaded.values()), "a torn array"
+        found = {step: one["value"] for step, one in loaded.items()}
         assert all(value in seen.possible[step] for step, value in found.items()), f"{found} of {seen}"
         # One that is there was durable, and counts for retention, though its process died before it could be told.
         untold = {step for step, value in found.items() if seen.acknowledged.get(step) != value}

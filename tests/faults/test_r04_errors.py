@@ -5,17 +5,22 @@ from __future__ import annotations
 import pytest
 
 from faults.broken import use_broken_copy
-from faults.campaigns import in_processes
-from faults.r04_errors import campaign, sweep
+from faults.campaigns import Unavailable, in_processes
+from faults.r04_errors import campaign, part
+from faults.traced import TRACED
 
 COUNT = 500
 
 
 @pytest.mark.timeout(600)
 def test_an_error_at_any_call_costs_at_most_that_snapshot(tmp_path):
-    outcome = campaign(COUNT, folder=tmp_path)
+    try:
+        outcome = campaign(COUNT, folder=tmp_path)
+    except Unavailable as why:
+        pytest.skip(str(why))
     assert outcome.bad == ()
     assert outcome.tried >= COUNT
+    assert f"{TRACED} of them under strace" in outcome.notes
 
 
 def test_a_temporary_file_that_is_left_is_found(tmp_path, monkeypatch):
@@ -28,5 +33,5 @@ def test_a_temporary_file_that_is_left_is_found(tmp_path, monkeypatch):
             "        self.release()\n        if False:\n",
         ),
     )
-    (outcome,) = in_processes(sweep, [("SimpleWriter", 120, 0, str(tmp_path))])
-    assert outcome.bad_count > 0
+    (outcomes,) = in_processes(part, [("SimpleWriter", 20, 120, 0, str(tmp_path))])
+    assert [outcome.bad_count > 0 for outcome in outcomes] == [True, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from faults.broken import use_broken_copy
 from faults.campaigns import in_processes
 from faults.r05_syncs import campaign, sweep
@@ -22,3 +24,16 @@ def test_a_sync_whose_failure_is_passed_over_is_found(tmp_path, monkeypatch):
     )
     (outcome,) = in_processes(sweep, [("SimpleWriter", str(tmp_path))])
     assert outcome.bad_count > 0
+
+
+@pytest.mark.parametrize("kind", ["SimpleWriter", "ProcessWriter"])
+def test_a_second_sync_of_the_same_file_is_found(tmp_path, monkeypatch, kind):
+    again = (
+        "            try:\n                syscalls.fsync(file.fd)\n            except OSError:\n"
+        "                syscalls.fsync(file.fd)\n                raise\n"
+    )
+    use_broken_copy(
+        monkeypatch, tmp_path / "broken", ("storage/local_upload.py", "            syscalls.fsync(file.fd)\n", again)
+    )
+    (outcome,) = in_processes(sweep, [(kind, str(tmp_path))])
+    assert any("was synced again" in sentence for sentence in outcome.bad)
