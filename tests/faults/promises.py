@@ -69,6 +69,13 @@ PROMISES = (
         "r05_syncs", 1, 1, 1, 5, "syncs", whole=True,
     ),
     Promise(
+        "R6",
+        "Out of memory is a clean error.",
+        "One allocation of Python's fails, each in turn, while a state is saved, restored, or resumed from; or the "
+        "system gives only so much more. That a size in a file is checked before memory is taken, R8 measures.",
+        "r06_memory", 200, 1_000, 1_000, 90, "lacks",
+    ),
+    Promise(
         "R7",
         "No damage loads silently, and what is damaged is named: the leaf with its byte range, or the header.",
         "Every bit of a file of 16 KiB through restore, every bit of one of 64 KiB through the reader; random flips, "
