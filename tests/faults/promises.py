@@ -59,7 +59,8 @@ PROMISES = (
         "After an error was reported all older snapshots are good, no temporary file and no descriptor is left, and "
         "the next save works.",
         "Each system call fails with each of EIO, ENOSPC, EDQUOT, EINTR, ENOMEM, EROFS, EACCES, EXDEV, EMFILE, or "
-        "writes less than it was given; once, and from then on; in each writer.",
+        "writes less than it was given; once, and from then on; in each writer, and under strace at each thread and "
+        "writer process.",
         "r04_errors", 500, 10_000, 10_000, 500, "errors",
     ),
     Promise(
@@ -128,8 +129,8 @@ PROMISES = (
     Promise(
         "R14",
         "What is written in the background is the state at the call, and every failure is raised.",
-        "The errors of R4 in each background writer; exit, sys.exit, an exception and a fork while a snapshot is under "
-        "way.",
+        "The errors of R4 in each background writer, and SIGKILL; exit, sys.exit, an exception and a fork while a "
+        "snapshot is under way.",
         "r14_background", 200, 5_000, 5_000, 400, "errors",
     ),
     Promise(

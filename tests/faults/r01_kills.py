@@ -24,7 +24,7 @@ from faults.inprocess import WRITERS, attempt, name_of, points, shared_out, shuf
 from faults.strace import Told
 from faults.sweeps import LARGE, SMALL
 from faults.sweeps_uses import FILE, TRAINER, USES, New, Use, prepared, warmed
-from faults.traced import KILL, TRACED, try_points
+from faults.traced import KILL, note_of, share_of, try_points
 from faults.writing import Writing
 from holdfast import writers
 from holdfast.errors import CommitError
@@ -143,14 +143,14 @@ def part(name: str, *arguments: Any) -> Outcome:
 
 def campaign(count: int, *, seed: int = 0, folder: Path) -> Outcome:
     """`count` deaths: a part of them under strace, and as many more as there are too few calls in process."""
-    strace.check_available()
+    why = strace.why_not()
     place, kinds = os.fspath(folder), [name_of(kind) for kind in WRITERS]
-    under, chance = max(TRACED, count // 5 if count > 1000 else 0), max(RANDOM, count // 25)
+    under, chance = share_of(count, why), max(RANDOM, count // 25)
     shares = shared_out(count - under - chance, WRITERS)
     jobs: list[tuple[Any, ...]] = [("random", chance // 2, seed * 2 + number, place) for number in range(2)]
     jobs += [("in_process", name_of(kind), share, seed, place) for kind, share in shares.items()]
     there = merge(campaigns.in_processes(part, jobs))
-    share = -(-max(under, count - there.tried) // len(kinds))
+    share = 0 if why else -(-max(under, count - there.tried) // len(kinds))
     real = merge(campaigns.in_processes(part, [("traced", kind, share, seed, place) for kind in kinds]))
-    notes = f"{real.tried:,} of them with SIGKILL under strace, {chance // 2 * 2:,} at random moments of a run"
+    notes = f"{note_of(real.tried, why)}; {chance // 2 * 2:,} at random moments of a run"
     return merge([there, Outcome(real.tried, real.bad, real.bad_count, notes)])

@@ -79,11 +79,24 @@ class Run:
 
 def check_available() -> None:
     """Raises Unavailable where processes cannot be traced."""
+    if why := why_not():
+        raise Unavailable(why)
+
+
+def why_not() -> str:
+    """Why processes cannot be traced here; "" where they can."""
     if shutil.which("strace") is None:
-        raise Unavailable("there is no strace")
-    found = subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
-    if found.returncode != 0:
-        raise Unavailable(f"strace may not trace programs here: {found.stderr.strip()[-200:]}")
+        return "there is no strace"
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        try:
+            with _tracer([process.pid], Path(os.devnull), "", 0) as tracer:
+                process.kill()
+                _end(tracer)
+        except Unavailable as error:
+            return str(error)
+        finally:
+            process.kill()
+    return ""
 
 
 def run(
@@ -161,6 +174,7 @@ def _tracer(ids: Sequence[int], log: Path, inject: str, who: int) -> subprocess.
         line = tracer.stderr.readline()
         if "attached" not in line:
             tracer.kill()
+            tracer.communicate()
             raise Unavailable(f"strace cannot trace here: {line.strip()}")
     return tracer
 

@@ -61,7 +61,7 @@ def saves(
     place, bad, chance, hits = Path(folder) / f"traced-{kind}-{seed}", list[str](), random.Random(seed), 0
     place.mkdir()
     logging.getLogger("holdfast").setLevel(logging.CRITICAL)  # what could not be removed is told each time
-    for number, step in enumerate(steps):
+    for number, step in enumerate(steps if most else ()):
         go = partial(_go, place, getattr(writers, kind), act, step)
         hits += try_points(bad, f"{kind}, step {step}", go, faults, (most + number) // len(steps), chance)
     return Outcome(hits, tuple(bad))
@@ -130,10 +130,20 @@ def shared_out(part: Callable[..., Any], kinds: Sequence[str], count: int, seed:
         part: called with a kind, how many cases under strace, how many others, seed and folder; gives the Outcomes of
             both. What is under strace comes first, as it wants a process without threads.
     """
-    strace.check_available()
-    under = max(TRACED, count // 20)
+    why = strace.why_not()
+    under = share_of(count, why)
     real, rest = -(-under // len(kinds)), -(-max(0, count - under) // len(kinds))
     jobs = [(kind, real, rest, seed, os.fspath(folder)) for kind in kinds]
     found = list(zip(*campaigns.in_processes(part, jobs), strict=True))
     traced = merge(found[0])
-    return merge([*found[1], replace(traced, notes=f"{traced.tried:,} of them under strace")])
+    return merge([*found[1], replace(traced, notes=note_of(traced.tried, why))])
+
+
+def share_of(count: int, why_not: str) -> int:
+    """How many of so many cases are to be under strace, where that can be."""
+    return 0 if why_not else max(TRACED, count // 20)
+
+
+def note_of(count: int, why_not: str) -> str:
+    """What an outcome tells of it."""
+    return f"none of them under strace: {why_not}" if why_not else f"{count:,} of them under strace"
