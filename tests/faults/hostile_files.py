@@ -13,7 +13,7 @@ import pickle
 import random
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,18 @@ class Bomb:
         return eval, ("__import__('os').system('true')",)
 
 
-def files(seed: int) -> Iterator[tuple[str, bytes]]:
-    """What kind each is, and its bytes."""
+def files(seed: int, names: Container[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """What kind each is, and its bytes; only kinds of some names, where `names` is given."""
     chance = random.Random(seed)
-    kinds = [kind for kind, weight in KINDS.items() for _ in range(weight)]
+    kinds = [kind for kind, weight in KINDS.items() for _ in range(weight) if names is None or name_of(kind) in names]
     while True:
         kind = chance.choice(kinds)
-        yield kind.__name__.strip("_"), kind(chance)
+        yield name_of(kind), kind(chance)
+
+
+def name_of(kind: Kind) -> str:
+    """What it is called."""
+    return kind.__name__.strip("_")
 
 
 def _anything(chance: random.Random, depth: int = 0) -> Any:
