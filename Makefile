@@ -12,7 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# Files are shared out among processes, none is split: tests of one file may share what is dear to make.
+# Files are shared out among processes, none is split: tests of one file may share what is dear to make. Threads of
+# torch's that wait for a processor which another process has would take three times as long.
 TEST_ARGS ?= -n 2 --dist loadfile
 
 BENCH := .venv-bench
@@ -25,7 +26,7 @@ demo: $(VENV)/core
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/suite $(CHAINER)/chainer
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: $(VENV)/linters
 	$(BIN)/ruff format --check .
