@@ -1,5 +1,5 @@
 # make demo   a training run is killed five times and ends as if nothing had happened
-# make test   every test; make lint: format, style, types
+# make test   every test, in two processes; options in TEST_ARGS; make lint: format, style, types
 # make bench  speed and memory, side by side with other libraries; options in BENCH_ARGS (benchmarks/README.md)
 # make faults what is promised, tried with every fault for up to two hours; options in FAULTS_ARGS (docs/reliability.md);
 #             make faults-peers: other libraries, tried by the same means
@@ -12,6 +12,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Files are shared out among processes, none is split: tests of one file may share what is dear to make. Threads of
+# torch's that wait for a processor which another process has would take three times as long.
+TEST_ARGS ?= -n 2 --dist loadfile
+
 BENCH := .venv-bench
 CHAINER := .venv-chainer
 BUILD := pyproject.toml hatch_build.py src/holdfast/state/memcopy.c
@@ -22,7 +26,7 @@ demo: $(VENV)/core
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/suite $(CHAINER)/chainer
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: $(VENV)/linters
 	$(BIN)/ruff format --check .

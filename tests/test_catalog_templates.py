@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.catalog import same_template, template_pattern
@@ -55,6 +55,7 @@ class Trainer:
         self.epoch_detail = epoch_detail
 
 
+@settings(deadline=None)
 @given(
     iteration=st.integers(0, 10**12),
     epoch_detail=st.floats(0, 1e6),

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import holdfast.reporter
@@ -134,6 +134,7 @@ class TestSummary:
         assert math.isnan(mean)
         assert math.isnan(deviation)
 
+    @settings(deadline=None)
     @given(value=st.floats(-1e9, 1e9), count=st.integers(1, 50))
     def test_equal_values_deviate_by_a_number_however_they_are_rounded(self, value, count):
         summary = Summary()
@@ -207,6 +208,7 @@ class TestDictSummary:
             summary.add({"a": value})
         assert summary.make_statistics() == {"a": 2.0, "a.std": 1.0}
 
+    @settings(deadline=None)
     @given(st.lists(st.dictionaries(st.sampled_from(["a", "b/c", "é"]), st.floats(allow_nan=False)), max_size=8))
     def test_it_comes_back_bit_for_bit_in_the_same_order(self, observations):
         summary = DictSummary()

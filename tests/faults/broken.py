@@ -27,11 +27,15 @@ def broken_copy(folder: Path, *changes: Change) -> Path:
         What is to stand on PYTHONPATH.
     """
     copy = folder / "holdfast"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    # With what is compiled, which takes longer than most of what is then done; but not what is just being written.
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.pyc.*"))
     for module, old, new in changes:
-        text = (copy / module).read_text(encoding="utf-8")
+        path = copy / module
+        text = path.read_text(encoding="utf-8")
         assert old in text, f"{module} does not have: {old}"
-        (copy / module).write_text(text.replace(old, new), encoding="utf-8")
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):  # its time and size may be the new ones
+            compiled.unlink()
     return folder
 
 

@@ -13,7 +13,7 @@ import pickle
 import random
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from holdfast.format.sums import PREFIX
 
 FILE = file_of(small_tree())
 SPEC, DATA = spec_of(FILE), data_of(FILE)
+SPEC_TEXT = json.dumps(SPEC)  # a copy is read from it sooner than made
 HEADER = FILE[PREFIX.size : len(FILE) - len(DATA)].rstrip(b" ")
 DOCUMENTS = tuple(f"holdfast.{name}" for name in ("tree", "values", "metadata"))  # JSON in a text
 ARRAYS: dict[str, Any] = {"a/W": np.arange(6.0).reshape(2, 3), "n": np.int64(3), "text": np.array("x"), "none": None}
@@ -38,13 +39,18 @@ class Bomb:
         return eval, ("__import__('os').system('true')",)
 
 
-def files(seed: int) -> Iterator[tuple[str, bytes]]:
-    """What kind each is, and its bytes."""
+def files(seed: int, names: Container[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """What kind each is, and its bytes; only kinds of some names, where `names` is given."""
     chance = random.Random(seed)
-    kinds = [kind for kind, weight in KINDS.items() for _ in range(weight)]
+    kinds = [kind for kind, weight in KINDS.items() for _ in range(weight) if names is None or name_of(kind) in names]
     while True:
         kind = chance.choice(kinds)
-        yield kind.__name__.strip("_"), kind(chance)
+        yield name_of(kind), kind(chance)
+
+
+def name_of(kind: Kind) -> str:
+    """What it is called."""
+    return kind.__name__.strip("_")
 
 
 def _anything(chance: random.Random, depth: int = 0) -> Any:
@@ -93,7 +99,7 @@ def _changed(document: Any, chance: random.Random) -> Any:
 
 
 def _lying_header(chance: random.Random) -> bytes:
-    spec = copy.deepcopy(SPEC)
+    spec = json.loads(SPEC_TEXT)
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
         name = chance.choice(DOCUMENTS)
         if chance.random() < 0.6 and spec["__metadata__"].get(name) == SPEC["__metadata__"][name]:
@@ -131,7 +137,7 @@ def _lying_text(chance: random.Random) -> bytes:
 
 def _many_entries(chance: random.Random) -> bytes:
     count = chance.choice((10, 1000, 5000))
-    spec = copy.deepcopy(SPEC)
+    spec = json.loads(SPEC_TEXT)
     empty = {"dtype": "U8", "shape": [0], "data_offsets": [len(DATA)] * 2}
     spec.update({f"e{number}": empty for number in range(count)})
     return sealed(spec, DATA)

@@ -8,6 +8,7 @@ first bytes are another's is of no format that anybody knows: that, too, is a re
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -79,19 +80,20 @@ class Victim:
             content[at] ^= 1 << bit
         return said
 
-    def leaf_bits(self, content: bytearray, at: int) -> list[str]:
-        """The same for each bit of one byte behind the header, which is read once."""
-        said = []
+    def leaf_bits(self, content: bytearray, first: int, last: int) -> Iterator[tuple[int, list[str]]]:
+        """The same for each of some bytes behind the header, which is read once; each comes with its place."""
         with reader.parse(memoryview(content), self.path) as opened:
-            for bit in range(8):
-                content[at] ^= 1 << bit
-                try:
-                    opened.verify()
-                    said.append("accepted")
-                except DamagedError as error:
-                    said.append(str(error))
-                content[at] ^= 1 << bit
-        return said
+            for at in range(first, last):
+                said = []
+                for bit in range(8):
+                    content[at] ^= 1 << bit
+                    try:
+                        opened.verify()
+                        said.append("accepted")
+                    except DamagedError as error:
+                        said.append(str(error))
+                    content[at] ^= 1 << bit
+                yield at, said
 
     def _bytes(self) -> list[bytes]:
         return [value.tobytes() for value in self.target.values()]
@@ -156,8 +158,12 @@ def parsed(first: int, last: int, folder: str) -> Outcome:
     bad = []
     with victim(MIDDLE, Path(folder)) as middle:
         content = bytearray(middle.whole)
-        for at in range(first, last):
-            said = middle.leaf_bits(content, at) if at >= middle.header_bytes else middle.header_bits(content, at)
+        header = range(first, min(last, middle.header_bytes))
+        leaves = max(first, middle.header_bytes), last
+        spoken = itertools.chain(
+            ((at, middle.header_bits(content, at)) for at in header), middle.leaf_bits(content, *leaves)
+        )
+        for at, said in spoken:
             for bit, one in enumerate(said):
                 if wrong := complaint(one, lambda start, end, at=at: start <= at <= end):
                     bad.append(f"byte {at}, bit {bit}, of {MIDDLE} read: {wrong}")

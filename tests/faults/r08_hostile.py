@@ -72,14 +72,21 @@ def allowed_bytes(content: bytes) -> int:
     return len(content) + HEADER_TIMES * length + ROOM
 
 
-def attack(count: int, seed: int, folder: str) -> tuple[Outcome, Outcome]:
-    """So many files, in this process: what R8 and R9 say of them."""
+def attack(
+    count: int, seed: int, folder: str, kinds: tuple[str, ...] | None = None, traced: int = TRACED
+) -> tuple[Outcome, Outcome]:
+    """So many files, in this process: what R8 and R9 say of them.
+
+    Args:
+        kinds: the names of those that are drawn; None: all.
+        traced: memory is, for every so many files.
+    """
     bad, ran, largest = [], [], 0.0
     place = Path(folder) / f"hostile-{seed}"
     place.mkdir()
     logging.getLogger("holdfast").setLevel(logging.CRITICAL)  # each resume says what it passes over
     watch = Watch()
-    drawn = hostile_files.files(seed)
+    drawn = hostile_files.files(seed, kinds)
     resident, most = _resident_bytes(), 0
     for number in range(-WARM_UP, count):
         if number == 0:
@@ -87,15 +94,15 @@ def attack(count: int, seed: int, folder: str) -> tuple[Outcome, Outcome]:
         kind, content = next(drawn)
         most = max(most, allowed_bytes(content))
         what = f"{kind} (file {number} of seed {seed})"
-        traced = number % TRACED == 0
-        if traced:
+        is_traced = number % traced == 0
+        if is_traced:
             tracemalloc.start()
         try:
             with watch if number >= 0 else nullcontext():
                 _load(content, place if number < 0 or number % PUBLIC == PUBLIC // 2 else None)
         except Exception as error:  # noqa: BLE001  every other kind is what this looks for
             bad.append(f"{what}: {type(error).__name__}: {error}")
-        if traced:
+        if is_traced:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             largest = max(largest, peak / allowed_bytes(content))

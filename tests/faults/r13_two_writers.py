@@ -17,7 +17,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,7 @@ def campaign(count: int, *, seed: int = 0, folder: Path) -> Outcome:
     return added_up(in_processes(rounds, jobs, processes))
 
 
-def rounds(count: int, number: int, folder: str, failures: int = FAILURES) -> Outcome:
+def rounds(count: int, number: int, folder: str, failures: int = FAILURES, writers: Sequence[str] = WRITERS) -> Outcome:
     """So many rounds, fewer where so many failures are found; in a process of its own, without threads: it forks."""
     os.makedirs(folder)
     logging.disable(logging.CRITICAL)
@@ -59,7 +59,7 @@ def rounds(count: int, number: int, folder: str, failures: int = FAILURES) -> Ou
         patch.setattr(os, "fsync", lambda fd: None)  # processes die here, and the power stays on
         while tried < count and len(bad) < failures:
             chance = random.Random(100_000 * number + tried)
-            one = Round(Path(folder) / str(tried), chance)
+            one = Round(Path(folder) / str(tried), chance, writers)
             bad += [f"seed {number}, round {tried}: {what}" for what in one.fight()]
             seen += one.seen
             tried += 1
@@ -71,8 +71,9 @@ def rounds(count: int, number: int, folder: str, failures: int = FAILURES) -> Ou
 class Round:
     """One new store, and those who want it."""
 
-    def __init__(self, folder: Path, chance: random.Random) -> None:
+    def __init__(self, folder: Path, chance: random.Random, writers: Sequence[str]) -> None:
         self.folder = folder
+        self._writers = writers
         self.seen: Counter[str] = Counter()
         self._chance = chance
         self._location = folder / "store"
@@ -113,7 +114,7 @@ class Round:
 
     def _start(self) -> None:
         self._count += 1
-        shape, writer = self._chance.choice(SHAPES), self._chance.choice(WRITERS)
+        shape, writer = self._chance.choice(SHAPES), self._chance.choice(self._writers)
         seed = self._chance.getrandbits(32)
         pid = os.fork()
         if pid == 0:

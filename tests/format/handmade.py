@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -48,6 +49,8 @@ FACTS = Facts(
     name="snapshot_00000007.safetensors",
     library="1.0.0",
 )
+
+_UP_TO_A_QUOTE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*(?=")', re.DOTALL)
 
 Seed = Callable[[str], Node]
 """A node that does not know yet where it will stand."""
@@ -179,10 +182,9 @@ def sealed_bytes(text: bytes, data: bytes, size: int | None = None) -> bytes:
     head = bytearray(PREFIX.pack(size - PREFIX.size) + text)
     head += b" " * (size - len(head))
     assert head[PREFIX.size :].startswith(LITERAL)
-    end = FACTS_AT
-    while head[end] != ord('"'):
-        end += 2 if head[end] == ord("\\") else 1
-    head[FACTS_SUM] = facts_sum(head, bytes(head[FACTS_AT:end]))
+    facts = _UP_TO_A_QUOTE.match(head, FACTS_AT)
+    assert facts is not None
+    head[FACTS_SUM] = facts_sum(head, facts[0])
     head[HEADER_SUM] = header_sum(head)
     return bytes(head) + data
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.format import literal
@@ -33,6 +33,7 @@ def test_what_numpy_writes_is_read(dtype, shape):
     assert literal.parse(text) == header
 
 
+@settings(deadline=None)
 @given(values)
 def test_any_literal_of_these_kinds_is_read_as_python_reads_it(value):
     found = literal.parse(repr(value))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from format.handmade import FACTS, changed_facts, data_of, facts_of, file_of, sealed, small_tree, spec_of
@@ -53,6 +53,7 @@ def test_facts_come_back_from_the_first_4_kib():
     assert found.created_at.utcoffset() == timedelta(0)
 
 
+@settings(deadline=None)
 @given(
     step=st.none() | st.integers(),
     epoch=st.none() | FLOATS,

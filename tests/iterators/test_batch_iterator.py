@@ -168,7 +168,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 class TestState:
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     @given(
         options=OPTIONS, length=st.integers(1, 12), size=st.integers(1, 15), stop=st.integers(0, 25), real=st.booleans()
     )

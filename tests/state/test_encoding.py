@@ -41,6 +41,7 @@ def test_any_tree_comes_back_from_its_json(tree):
     assert described(there_and_back(tree)) == described(tree)
 
 
+@settings(deadline=None)
 @given(values)
 def test_any_plain_value_comes_back(seed):
     wanted = seed("")
@@ -48,6 +49,7 @@ def test_any_plain_value_comes_back(seed):
     assert (found.kind, repr(found.data)) == (wanted.kind, repr(wanted.data))
 
 
+@settings(deadline=None)
 @given(keys)
 def test_any_key_comes_back_with_its_type(key):
     [found] = there_and_back(grow(branch("dict", {key: value("int", 1)}))).root.keys

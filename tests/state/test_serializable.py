@@ -172,7 +172,9 @@ def test_flat_names_show_nothing_of_what_is_empty_and_that_is_not_missed(kind, i
     assert target.result == (empty, 2)
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, [None], 0, "", np.zeros(0), Rule(1)], ids=str)
+@pytest.mark.parametrize(
+    "value", [{"a": 1}, [None], 0, "", np.zeros(0), Rule(1)], ids=["dict", "list", "zero", "text", "array", "object"]
+)
 def test_what_is_not_empty_is_missed(value):
     class Tolerant(Serialized):
         keys_may_differ = True

@@ -43,6 +43,7 @@ def test_a_key_has_the_name_of_the_format(key, name):
     assert escape(key) == name
 
 
+@settings(deadline=None)
 @given(keys)
 def test_no_name_is_empty_or_holds_a_slash_or_begins_like_a_name_of_safetensors_own(key):
     name = escape(key)
@@ -52,13 +53,14 @@ def test_no_name_is_empty_or_holds_a_slash_or_begins_like_a_name_of_safetensors_
     name.encode()  # no surrogate is left
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(keys, keys)
 def test_two_keys_never_share_a_name(one, other):
     same = repr(one) == repr(other)  # tells types apart, and NaN from nothing
     assert (escape(one) == escape(other)) == same
 
 
+@settings(deadline=None)
 @given(keys.filter(lambda key: type(key) is not tuple))
 def test_a_name_leads_back_to_its_key(key):
     found = unescape(escape(key))

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast import reporter
@@ -192,6 +192,7 @@ class TestState:
         assert other.iteration == 9
         np.testing.assert_array_equal(other.get_target("weights"), updater.get_target("weights"))
 
+    @settings(deadline=None)
     @given(stop=st.integers(0, 11))
     def test_an_iterator_of_one_pass_goes_on_in_the_middle_and_saving_does_not_disturb_it(self, stop):
         seen, again = [], []

@@ -233,12 +233,16 @@ class TestMeans:
 
 
 class TestMistakes:
-    @pytest.mark.parametrize("links", [3, np.zeros(2), [Link("a"), "b"], {"a": None}], ids=repr)
+    @pytest.mark.parametrize(
+        "links", [3, np.zeros(2), [Link("a"), "b"], {"a": None}], ids=["number", "array", "text", "none"]
+    )
     def test_what_has_no_parameters_is_refused(self, links):
         with pytest.raises(TypeError, match="links must be links of Chainer's or modules of PyTorch"):
             ParameterStatistics(links)
 
-    @pytest.mark.parametrize("statistics", ["mean", [np.mean], {"mean": 3}, {1: np.mean}], ids=repr)
+    @pytest.mark.parametrize(
+        "statistics", ["mean", [np.mean], {"mean": 3}, {1: np.mean}], ids=["text", "list", "number", "key"]
+    )
     def test_statistics_that_are_none_are_refused(self, statistics):
         with pytest.raises(TypeError, match="statistic"):
             ParameterStatistics(Link("a"), statistics)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.training import Trainer
@@ -26,10 +26,12 @@ def at(iteration, epoch_detail=None, elapsed_s=0.0, previous_epoch_detail=None):
 
 
 class TestWholeIntervals:
+    @settings(deadline=None)
     @given(count=st.integers(0, 10**6), parts=st.integers(1, 1000))
     def test_a_position_that_is_a_whole_number_of_fractions_counts_them_exactly(self, count, parts):
         assert whole_intervals(count / parts, 1 / parts) == count
 
+    @settings(deadline=None)
     @given(count=st.integers(1, 10**6), parts=st.integers(1, 1000))
     def test_what_is_a_thousandth_of_an_iteration_short_does_not_count(self, count, parts):
         assert whole_intervals((count - 0.001) / parts, 1 / parts) == count - 1
