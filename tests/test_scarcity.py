@@ -16,9 +16,15 @@ def caused(error, cause):
     return error
 
 
+def ended(error, context):
+    error.__context__ = context
+    return error
+
+
 LACKS = [
     RuntimeError("can't allocate lock"),
     RuntimeError("can't allocate read lock"),
+    ended(RuntimeError("cannot release un-acquired lock"), MemoryError()),
     ctypes.ArgumentError("argument 2: MemoryError: "),
     caused(SystemError("<class 'zip'> returned a result with an exception set"), MemoryError()),
     SystemError("<ufunc> returned NULL without setting an exception"),
@@ -27,6 +33,7 @@ LACKS = [
 ]
 OTHERS = [
     RuntimeError("can't start new thread"),
+    ended(RuntimeError("cannot release un-acquired lock"), ValueError()),
     ctypes.ArgumentError("argument 2: TypeError: wrong type"),
     caused(SystemError("<class 'zip'> returned a result with an exception set"), ValueError()),
     SystemError("of somebody else"),

@@ -13,10 +13,15 @@ def is_lack_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return (
-        ("can't allocate" in text and isinstance(error, RuntimeError))  # a lock, of a thread's or a file's
+        (isinstance(error, RuntimeError) and _is_of_a_lock(error, text))
         or ("MemoryError" in text and type(error).__name__ == "ArgumentError")  # ctypes, of a number it could not copy
         or (isinstance(error, SystemError) and _is_disguised(error, text))
     )
+
+
+def _is_of_a_lock(error: RuntimeError, text: str) -> bool:
+    """There was none to be had, for a thread or a file; or a wait for one ended half-way."""
+    return "can't allocate" in text or ("un-acquired lock" in text and isinstance(error.__context__, MemoryError))
 
 
 def _is_disguised(error: SystemError, text: str) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
+from holdfast.scarcity import as_memory_error
 from holdfast.snapshot import Snapshot
 
+_DONE = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})  # states of a Future
 _logger = logging.getLogger("holdfast")
 
 
@@ -31,7 +34,10 @@ class Pending(Future[Snapshot]):
         self._seen = False
         self._has_failed = False
         self._finished_by: str | None = None  # which writer; set once the job is over
-        self._waiting: list[threading.Lock] = []
+        # A lock for each who waits, for either: an interrupt, or a lack of memory, leaves nothing locked that a writer
+        # would need, as it may inside a Condition.
+        self._waiting_done: list[threading.Lock] = []
+        self._waiting_finished: list[threading.Lock] = []
         self._untold = [True]  # taken out by the thread that tells
 
     @property
@@ -62,15 +68,18 @@ class Pending(Future[Snapshot]):
         self.exception(timeout)
         return super().result()
 
+    @as_memory_error
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Why it could not be made durable, or None; waits as result() does. Its writer does not raise it any more."""
-        error = super().exception(timeout)
+        if not self._is_done():
+            _wait(self._waiting_done, self._is_done, timeout)
+        error = super().exception(timeout if self._is_done() else 0)
         self._seen = True
         return error
 
     def unseen_failure(self) -> BaseException | None:
         """The failure, where there is one by now and neither result() nor exception() has handed it out."""
-        if self._seen or not self.done() or self.cancelled():
+        if self._seen or not self._is_done() or self.cancelled():
             return None
         return super().exception()
 
@@ -78,10 +87,23 @@ class Pending(Future[Snapshot]):
         """Whether something is left to do for it, or nobody has heard of its failure."""
         return self._finished_by is None or (self._has_failed and self.unseen_failure() is not None)
 
+    def set_result(self, result: Snapshot) -> None:
+        """It is durable. For writers."""
+        super().set_result(result)
+        self._open_done()
+
     def set_exception(self, exception: BaseException | None) -> None:
         """It has failed. For writers."""
         self._has_failed = True
         super().set_exception(exception)
+        self._open_done()
+
+    def cancel(self) -> bool:
+        """Whether it could be cancelled: not once a writer has it."""
+        cancelled = super().cancel()
+        if cancelled:
+            self._open_done()
+        return cancelled
 
     def is_finished(self) -> bool:
         """Whether nothing is left to do for it: older snapshots are removed, too."""
@@ -89,12 +111,7 @@ class Pending(Future[Snapshot]):
 
     def wait_finished(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to do for it, at most `timeout` seconds; whether that is so."""
-        # A lock for each call, and none that the writer would need: an interrupt here leaves nothing locked.
-        gate = threading.Lock()
-        gate.acquire()
-        self._waiting.append(gate)
-        if not self.is_finished():
-            gate.acquire(timeout=-1 if timeout is None else timeout)
+        _wait(self._waiting_finished, self.is_finished, timeout)
         return self.is_finished()
 
     def finish(self, writer: str) -> None:
@@ -104,9 +121,7 @@ class Pending(Future[Snapshot]):
             writer: what the log calls the writer.
         """
         self._finished_by = writer
-        for gate in self._waiting:
-            if gate.locked():  # not in an earlier call, which something ended half-way
-                gate.release()
+        _open(self._waiting_finished)
         self._tell_once()
 
     def wake(self) -> None:
@@ -114,6 +129,14 @@ class Pending(Future[Snapshot]):
         writers."""
         with self._condition:
             self._condition.notify_all()
+        self._open_done()
+
+    def _is_done(self) -> bool:
+        """What done() says, without its lock, which a lack of memory might leave locked."""
+        return self._state in _DONE
+
+    def _open_done(self) -> None:
+        _open(self._waiting_done)
 
     def _tell_once(self) -> None:
         """One line a snapshot, when it is finished and its caller has said how long it stood still."""
@@ -132,6 +155,21 @@ class Pending(Future[Snapshot]):
             self.gb_per_s,
             self._finished_by,
         )
+
+
+def _wait(gates: list[threading.Lock], is_over: Callable[[], bool], timeout: float | None) -> None:
+    """Wait at most `timeout` seconds until it is over, and the gates are opened."""
+    gate = threading.Lock()
+    gate.acquire()
+    gates.append(gate)
+    if not is_over():
+        gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+
+def _open(gates: list[threading.Lock]) -> None:
+    for gate in gates:
+        if gate.locked():  # not in an earlier call, which something ended half-way
+            gate.release()
 
 
 def skipped(name: str) -> Pending:
