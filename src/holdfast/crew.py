@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 
+from holdfast.scarcity import Condition
+
 Task = Callable[[], object]
 
 LIMIT = 4  # threads at work for one call; more gain nothing on one disk or one memory bus
@@ -55,7 +57,7 @@ class _Share:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._tasks = iter(tasks)
         self._taking = threading.Lock()  # a generator cannot be asked by two threads at once
-        self._state = threading.Condition()  # guards what follows
+        self._state = Condition()  # guards what follows
         self._failure: BaseException | None = None
         self._helpers = 0
         self._closed = False

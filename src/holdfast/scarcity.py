@@ -1,8 +1,12 @@
-"""A lack of memory, however it shows: locks, files, ctypes and other C extensions report it as errors of their own."""
+"""A lack of memory, however it shows: locks, files, ctypes and other C extensions report it as errors of their own.
+
+And a condition that such a lack does not leave locked.
+"""
 
 from __future__ import annotations
 
 import errno
+import threading
 from contextlib import ContextDecorator
 from types import TracebackType
 
@@ -45,3 +49,20 @@ class _AsMemoryError(ContextDecorator):
 
 as_memory_error = _AsMemoryError()
 """A block, or a decorator, out of which every lack of memory comes as a MemoryError."""
+
+
+class Condition(threading.Condition):
+    """A condition whose lock is let go of without taking memory: the one of Python needs some for it, and stays locked
+    for ever where there is none."""
+
+    def __init__(self) -> None:
+        self._its_lock = threading.RLock()
+        super().__init__(self._its_lock)
+
+    def __enter__(self) -> bool:
+        return self._its_lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._its_lock.release()

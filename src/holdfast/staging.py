@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 import weakref
 from array import array
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from holdfast.format.header import Layout
 from holdfast.format.prefix import Facts
 from holdfast.image import Image
 from holdfast.memory import PAGE, Bytes, Memory
+from holdfast.scarcity import Condition
 from holdfast.snapshot import Json
 from holdfast.state.capture import capture
 from holdfast.state.copying import Copier
@@ -295,7 +295,7 @@ class Arenas:
         # Not a number: an interrupt may end whoever has one between any two steps, and what is lost so is made anew.
         self._made: weakref.WeakSet[Arena] = weakref.WeakSet()
         self._free: list[Arena] = []
-        self._change = threading.Condition()
+        self._change = Condition()
 
     def take(self, *, wait: bool = True) -> Arena | None:
         """An arena that nobody uses, until it is given back.

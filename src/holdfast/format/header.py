@@ -235,13 +235,19 @@ def _check_json(value: Json, where: str, depth: int) -> Json:
             raise ValueError(f"{where} is {value}, which JSON has not; keep it as text, or leave it out")
         return float(value)
     if isinstance(value, Mapping):
-        for key in value:
+        # Loops, no comprehensions: where a call with closures finds no memory, CPython may end with a signal.
+        branch: dict[str, Json] = {}
+        for key, item in value.items():
             if not isinstance(key, str):
                 raise ValueError(f"{where} has the key {key!r:.80}; keys of JSON are str")
             _check_json(key, f"{where}'s key {key!r:.80}", depth)
-        return {str.__str__(key): _check_json(item, f"{where}[{key!r}]", depth + 1) for key, item in value.items()}
+            branch[str.__str__(key)] = _check_json(item, f"{where}[{key!r}]", depth + 1)
+        return branch
     if isinstance(value, (list, tuple)):
-        return [_check_json(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
+        items: list[Json] = []
+        for number, item in enumerate(value):
+            items.append(_check_json(item, f"{where}[{number}]", depth + 1))
+        return items
     raise ValueError(
         f"{where} is {type(value).__module__}.{type(value).__qualname__}, wanted a JSON value: None, bool, int, float, "
         "str, list or dict; convert it first, or keep it in the target"

@@ -14,9 +14,9 @@ from __future__ import annotations
 import errno
 import logging
 import mmap
-import threading
 from contextlib import suppress
 
+from holdfast.scarcity import Condition
 from holdfast.storage import syscalls
 
 BLOCK_BYTES = 4096  # no disk that holdfast has met wants larger ones; one that does refuses, and the page cache is used
@@ -54,7 +54,7 @@ class Content:
         self._directory = directory
         self._size_bytes = size_bytes
         self._parts: dict[int, _Part] = {}  # by their place in the file
-        self._state = threading.Condition()  # guards what follows, and the parts
+        self._state = Condition()  # guards what follows, and the parts
         self._in_flight = 0  # direct writes
         if size_bytes >= FROM_BYTES:
             _reserve(fd, size_bytes)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from holdfast.errors import CommitError
+from holdfast.scarcity import Condition
 from holdfast.storage import directories, syscalls
 from holdfast.storage.base import Buffer
 from holdfast.storage.direct_io import Content
@@ -47,7 +48,7 @@ class LocalUpload:
         self._path = path
         self._size_bytes = size_bytes
         self._temporary = temporary
-        self._state = threading.Condition()  # guards what follows
+        self._state = Condition()  # guards what follows
         self._ended = False
         self._committing = False  # once commit() drops the temporary file itself
         self._writing: set[int] = set()  # threads: the descriptor must not be closed, and its number reused, under them

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from holdfast.scarcity import as_memory_error
+from holdfast.scarcity import Condition, as_memory_error
 from holdfast.snapshot import Snapshot
 
 _DONE = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})  # states of a Future
@@ -27,6 +27,7 @@ class Pending(Future[Snapshot]):
 
     def __init__(self, name: str, size_bytes: int = 0) -> None:
         super().__init__()
+        self._condition = Condition()
         self.name = name
         self.size_bytes = size_bytes
         self.write_s: float | None = None

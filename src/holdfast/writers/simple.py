@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from holdfast.snapshot import Snapshot
@@ -116,13 +117,8 @@ class EngineWriter(Writer):
     def submit(self, job: Job) -> Pending:
         """Commit a snapshot; see holdfast.writers.base.Writer."""
         try:
-            engine, after = self._jobs_engine(), job.after
-
-            def then(snapshot: Snapshot) -> None:
-                after(snapshot)
-                self._post_save()
-
-            job.after = then
+            engine = self._jobs_engine()
+            job.after = partial(self._after, job.after)
         except BaseException:
             refuse(job)
             raise
@@ -140,6 +136,10 @@ class EngineWriter(Writer):
         """
         if self._engine is not None:
             self._engine.flush()
+
+    def _after(self, after: Callable[[Snapshot], object], snapshot: Snapshot) -> None:
+        after(snapshot)
+        self._post_save()
 
     def _new_carrier(self) -> Carrier | None:
         """Where jobs are carried out; None: it takes none."""
