@@ -17,6 +17,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "holdfast"
 
 LAYERS = (
     ("errors", "_version"),  # every exception; the version
+    ("scarcity",),  # a lack of memory, however it shows
     ("snapshot",),  # what is known of one committed snapshot
     ("crew",),  # work shared out among threads
     ("memory",),  # host memory for bulk bytes

@@ -77,7 +77,7 @@ class Helped:
             else:
                 self._hand_over(job, job.handoff())
         except Exception as error:  # noqa: BLE001  the snapshot fails with it
-            if not self._has(job):
+            if not self._has(job) and job.claim(self):  # else a process, or the thread, has it
                 abandon(job, "helper", error)
         except BaseException:
             if not self._has(job):
