@@ -36,7 +36,7 @@ lint: $(VENV)/linters
 bench: $(BENCH)/peers
 	@$(BENCH)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
-faults: $(VENV)/suite
+faults: $(VENV)/fuzz
 	@PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m faults.run $(FAULTS_ARGS)
 
 faults-peers: $(VENV)/suite $(BENCH)/peers
@@ -69,6 +69,11 @@ $(VENV)/linters: $(VENV)/core
 $(VENV)/suite: $(VENV)/core
 	@echo "installing what the suite needs (torch, jax and more)"
 	@$(INSTALL) --editable ".[test,torch,jax,hdf5,plot,lint]"
+	@touch $@
+
+# atheris has no wheel for every Python: without it R8 draws all of its files itself.
+$(VENV)/fuzz: $(VENV)/suite
+	@$(INSTALL) --only-binary atheris --editable ".[fuzz]" || echo "atheris is not installed: there is none for this Python"
 	@touch $@
 
 # The peers depend on much that the suite must not see: an environment of their own, with their pins.

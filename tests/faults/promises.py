@@ -88,7 +88,7 @@ PROMISES = (
         "A hostile file costs one of holdfast's errors, and little else: memory of at most the file, 24 times its "
         "header and 16 MiB.",
         "Files that lie in their structure, with checksums made right again: double keys, depth, huge numbers, lengths "
-        "of 2^63, overlaps, files of two formats.",
+        "of 2^63, overlaps, files of two formats; and what atheris draws, where it is installed.",
         "r08_hostile", 50_000, 10_000_000, 1_000_000, 500, "files", tested_in="test_r08_r09_hostile.py",
     ),
     Promise(
