@@ -165,10 +165,11 @@ def _wait(gates: list[threading.Lock], is_over: Callable[[], bool], timeout: flo
     gates.append(gate)
     if not is_over():
         gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+    gates.remove(gate)
 
 
 def _open(gates: list[threading.Lock]) -> None:
-    for gate in gates:
+    for gate in tuple(gates):  # those who go on remove theirs meanwhile
         if gate.locked():  # not in an earlier call, which something ended half-way
             gate.release()
 
