@@ -163,6 +163,8 @@ def sweep(kind: str, count: int, seed: int, folder: str, uses: Sequence[str] = U
     make, place, bad, chance = getattr(writers, kind), Path(folder) / f"memory-{kind}", list[str](), random.Random(seed)
     logging.getLogger("holdfast").setLevel(logging.CRITICAL)
     logging.raiseExceptions = False
+    if not Fork(lambda tell: tell(*_calls_that_fail())).end():
+        raise Unavailable("this Python itself dies where a call finds no memory, as CPython 3.10 and 3.13.0 do")
     gc.collect()
     gc.freeze()  # what there is before is left out of what sweeps.descriptors() collects
     with pytest.MonkeyPatch.context() as patch:
@@ -213,8 +215,6 @@ def check_available() -> None:
         raise Unavailable("a limit of memory, and what a process has of it, is known on Linux only")
     if importlib.util.find_spec("_testcapi") is None:
         raise Unavailable("this Python has no _testcapi, which makes allocations fail")
-    if Fork(lambda tell: tell(*_calls_that_fail())).end() == []:
-        raise Unavailable("this Python itself dies where a call finds no memory, as CPython 3.10 and 3.13.0 do")
 
 
 def _calls_that_fail() -> list[int]:
