@@ -11,6 +11,8 @@ from faults.r15_long_run import campaign, runs
 
 pytestmark = pytest.mark.timeout(180)
 
+PATIENCE_S = 100  # for a break to show; on a busy machine it may come late
+
 BREAKS = {
     "a full disk ends the run": (
         "store",
@@ -77,7 +79,7 @@ def test_a_broken_package_is_found_out(tmp_path, monkeypatch, what):
     use_broken_copy(monkeypatch, tmp_path / "broken", tuple(broken))
     outcome: Outcome
     try:
-        [outcome] = in_processes(runs, [(kind, 20, 0, str(tmp_path / "scratch"), 1)])
+        [outcome] = in_processes(runs, [(kind, PATIENCE_S, 0, str(tmp_path / "scratch"), 1)])
     except Unavailable as error:
         pytest.skip(str(error))
     assert outcome.bad_count > 0
