@@ -42,3 +42,4 @@ def test_the_page_has_a_result_of_each():
     page = results.PAGE.read_text()
     rows = [line.split(" | ")[0] for line in results.between(page, "results").splitlines() if line.startswith("| R")]
     assert rows == [f"| {name}" for name in name_of]
+    assert "not run" not in results.between(page, "results")
