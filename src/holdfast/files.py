@@ -312,7 +312,7 @@ def _refuse_directory(path: str) -> None:
 
 
 def _path(source: object) -> str:
-    path = source.__fspath__() if isinstance(source, os.PathLike) else source  # os.fspath() hides a lack of memory
+    path = source.__fspath__() if isinstance(source, os.PathLike) else source
     if not isinstance(path, str):
         raise TypeError(
             f"the path of a snapshot file must be a str or an os.PathLike of one, not {type(path).__name__}"

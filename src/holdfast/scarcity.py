@@ -20,9 +20,6 @@ def is_lack_of_memory(error: BaseException) -> bool:
         (isinstance(error, RuntimeError) and _is_of_a_lock(error, text))
         or ("MemoryError" in text and type(error).__name__ == "ArgumentError")  # ctypes, of a number it could not copy
         or (isinstance(error, SystemError) and _is_disguised(error, text))
-        or (
-            isinstance(error, TypeError) and text.endswith("os.PathLike object, not Snapshot")
-        )  # it is one: os.fspath()
     )
 
 

@@ -34,6 +34,7 @@ class Snapshot:
     _read_metadata: Callable[[], Mapping[str, Json]] = field(default=dict, repr=False)
 
     def __fspath__(self) -> str:
+        # The package calls this itself: os.fspath() says that there is none where there is no memory to find it.
         return os.path.join(self.location, self.name)
 
     def __eq__(self, other: object) -> bool:

@@ -68,8 +68,8 @@ def shuffled(cases: Sequence[T], seed: int) -> list[T]:
 
 
 def shared_out(count: int, kinds: Sequence[Callable[..., Any]]) -> dict[Callable[..., Any], int]:
-    """So many cases, or a few more, among kinds of writers; fewer where each case has to start another process."""
-    weights = {kind: 1 if kind in IN_ANOTHER else 5 for kind in kinds}
+    """So many cases, or a few more, among kinds of writers, about as each has: another process makes fewer calls."""
+    weights = {kind: 1 if kind in IN_ANOTHER else 3 for kind in kinds}
     return {kind: -(-count * weight // sum(weights.values())) for kind, weight in weights.items()}
 
 

@@ -61,7 +61,7 @@ PROMISES = (
         "Each system call fails with each of EIO, ENOSPC, EDQUOT, EINTR, ENOMEM, EROFS, EACCES, EXDEV, EMFILE, or "
         "writes less than it was given; once, and from then on; in each writer, and under strace at each thread and "
         "writer process.",
-        "r04_errors", 500, 10_000, 10_000, 500, "errors", whole=True,
+        "r04_errors", 500, 10_000, 10_000, 500, "errors",
     ),
     Promise(
         "R5",

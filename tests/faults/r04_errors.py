@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from faults import sweeps, traced
 from faults.campaigns import Outcome
 from faults.inprocess import WRITERS, attempt, chosen, name_of, points, writing_of
 from faults.strace import Told
-from faults.sweeps import Seen
+from faults.sweeps import LARGE, SMALL, Seen
 from faults.writing import Writing
 from holdfast import files, writers
 from holdfast.errors import CommitError
@@ -35,46 +35,62 @@ SHORT_WRITE = 0  # in place of a number
 STEPS = (5, 4)  # another step, and the same one again
 
 
-def cases_of(writing: Writing, folder: Path) -> list[tuple[int, int, bool, str, int]]:
-    """Step, error, whether it lasts, and the call at which it comes; of everything that a save of this writer calls."""
+class Case(NamedTuple):
+    """One error."""
+
+    step: int  # that is saved
+    number: int  # of the error; or SHORT_WRITE
+    lasts: bool  # every call of that name fails from there on
+    name: str  # of the call at which it comes, and which of them
+    ordinal: int
+    size: int  # of the state, in floats
+
+    def __str__(self) -> str:
+        what = "a short write" if self.number == SHORT_WRITE else errno.errorcode[self.number]
+        lasting = " and from then on" if self.lasts else ""
+        return f"{what} at {self.name} {self.ordinal}{lasting}, step {self.step}, {self.size} floats"
+
+
+def cases_of(writing: Writing, folder: Path, sizes: Sequence[int] = (SMALL,)) -> list[Case]:
+    """Every error at everything that a save of this writer calls."""
     found = []
-    for step in STEPS:
-        calls = sweeps.save_with(folder / "calm", writing.kind, step, 0, writing.faults.record())
+    for step, size in product(STEPS, sizes):
+        calls = sweeps.save_with(folder / "calm", writing.kind, step, 0, writing.faults.record(), size=size)
         for (name, ordinal), number, lasts in product(points(calls), (*NUMBERS, SHORT_WRITE), (False, True)):
             if number != SHORT_WRITE or (name == "pwrite" and not writing.is_elsewhere):
-                found.append((step, number, lasts, name, ordinal))
+                found.append(Case(step, number, lasts, name, ordinal, size))
     return found
 
 
-def fault(writing: Writing, number: int, name: str, ordinal: int, lasts: bool) -> AbstractContextManager[Any]:
+def fault(writing: Writing, case: Case) -> AbstractContextManager[Any]:
     """What comes at that call."""
-    if number != SHORT_WRITE:
-        return writing.faults.error_at(name, number, ordinal, lasting=lasts)
+    if case.number != SHORT_WRITE:
+        return writing.faults.error_at(case.name, case.number, case.ordinal, lasting=case.lasts)
     seen = [0]
 
     def short(real: Callable[..., int], fd: int, view: memoryview, offset: int) -> int:
         seen[0] += 1
-        cut = seen[0] == ordinal or (lasts and seen[0] > ordinal)
+        cut = seen[0] == case.ordinal or (case.lasts and seen[0] > case.ordinal)
         return real(fd, view[: max(1, len(view) // 2)] if cut else view, offset)
 
     return writing.here.instead_of("pwrite", short)
 
 
-def save(writing: Writing, location: Path, case: tuple[int, int, bool, str, int]) -> None:
+def save(writing: Writing, location: Path, case: Case) -> None:
     """One save with that fault, another without, and a look at everything."""
-    step, number, lasts, name, ordinal = case
-    if not lasts and number != SHORT_WRITE:
-        sweeps.save_with(location, writing.kind, step, number, fault(writing, number, name, ordinal, lasts))
+    step, number, size = case.step, case.number, case.size
+    if not case.lasts and number != SHORT_WRITE:
+        sweeps.save_with(location, writing.kind, step, number, fault(writing, case), size=size)
         return
-    seen = sweeps.prepare(location, sweeps.save_with_retention, writing.kind)
+    seen = sweeps.prepare(location, sweeps.save_with_retention, writing.kind, size)
     with seen.store(location, keep=sweeps.POLICY) as store:
-        store.resume(sweeps.state(0))
+        store.resume(sweeps.state(0, size))
         if writing.is_elsewhere:
             seen.save(store, 4, 4.0)
         before = sweeps.descriptors()
         seen.begin(step, 5.5)
-        with fault(writing, number, name, ordinal, lasts):
-            error = finished(store.save(step, sweeps.state(5.5))).exception()
+        with fault(writing, case):
+            error = finished(store.save(step, sweeps.state(5.5, size))).exception()
         if error is None:
             assert files.load(store.at(step))["value"] == 5.5, "a success that was none"
             seen.acknowledge(step, 5.5)
@@ -96,13 +112,9 @@ def sweep(kind: str, count: int, seed: int, folder: str) -> Outcome:
     place.mkdir()
     logging.getLogger("holdfast").setLevel(logging.CRITICAL)  # what could not be removed is told each time
     with writing_of(getattr(writers, kind), place) as writing:
-        cases = chosen(cases_of(writing, place), count, seed)
+        cases = chosen(cases_of(writing, place, (SMALL, LARGE)), count, seed)
         for case in cases:
-            step, number, lasts, name, ordinal = case
-            what = "a short write" if number == SHORT_WRITE else errno.errorcode[number]
-            lasting = " and from then on" if lasts else ""
-            told = f"{kind}, {what} at {name} {ordinal}{lasting}, step {step}"
-            attempt(bad, told, save, writing, place / "s", case)
+            attempt(bad, f"{kind}, {case}", save, writing, place / "s", case)
             shutil.rmtree(place / "s", ignore_errors=True)
     return Outcome(len(cases), tuple(bad))
 

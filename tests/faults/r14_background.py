@@ -75,9 +75,9 @@ def ended(kind: str, end: str, folder: Path) -> None:
     assert left == [], f"left: {left}"
 
 
-def unasked(writing: Writing, location: Path, case: tuple[int, int, bool, str, int]) -> None:
+def unasked(writing: Writing, location: Path, case: r04_errors.Case) -> None:
     """One save with an error of which nobody asks the Future, and a caller who changes the state at once."""
-    step, number, lasts, name, ordinal = case
+    step = case.step
     seen = sweeps.prepare(location, sweeps.save_with_retention, writing.kind)
     state = sweeps.state(5.5)
     store = seen.store(location, keep=sweeps.POLICY)
@@ -86,7 +86,7 @@ def unasked(writing: Writing, location: Path, case: tuple[int, int, bool, str, i
         if writing.is_elsewhere:
             seen.save(store, 4, 4.0)
         seen.begin(step, 5.5)
-        with r04_errors.fault(writing, number, name, ordinal, lasts):
+        with r04_errors.fault(writing, case):
             pending = store.save(step, state)
             np.asarray(state["w"])[:] = 99.0
             state["value"] = 99.0
@@ -122,10 +122,7 @@ def failing(kind: str, count: int, seed: int, folder: str) -> Outcome:
     with writing_of(getattr(writers, kind), place) as writing:
         cases = chosen(r04_errors.cases_of(writing, place), count, seed)
         for case in cases:
-            step, number, lasts, name, ordinal = case
-            what = "a short write" if number == r04_errors.SHORT_WRITE else errno.errorcode[number]
-            told = f"{kind}, {what} at {name} {ordinal}{' and from then on' if lasts else ''}, step {step}"
-            attempt(bad, told, unasked, writing, place / "s", case)
+            attempt(bad, f"{kind}, {case}", unasked, writing, place / "s", case)
             shutil.rmtree(place / "s", ignore_errors=True)
     return Outcome(len(cases), tuple(bad))
 

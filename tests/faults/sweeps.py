@@ -20,6 +20,7 @@ from faults.writing import IN_ANOTHER
 from holdfast import files, keep
 from holdfast.catalog import catalog
 from holdfast.errors import CommitError
+from holdfast.storage import direct_io
 from holdfast.storage.base import is_temporary
 from holdfast.store import SnapshotStore
 from holdfast.writers import SimpleWriter
@@ -135,6 +136,7 @@ def prepare(location: Path, scenario: Scenario, kind: Callable[..., Any] = Simpl
 def forget_everything() -> None:
     """What the next process does not know."""
     catalog._highest.clear()
+    direct_io._refused.clear()
 
 
 def place_of(location: Path, scenario: Scenario) -> Path:
@@ -193,13 +195,11 @@ def save_with(
     fault: AbstractContextManager[T],
     *,
     size: int = SMALL,
-    lasts: bool = False,
 ) -> T:
     """Save a step under a fault, then another, and look what is there.
 
     Args:
         number: of the error that comes; 0: another fault, or none.
-        lasts: every call of that name fails from there on.
     """
     seen = prepare(location, save_with_retention, kind, size)
     with seen.store(location, keep=POLICY) as store:
@@ -224,8 +224,7 @@ def save_with(
                 assert [one.step for one in store.snapshots()] == [3, 4]
                 assert files.load(store.at(4))["value"] == 4.0
         if number:
-            # What cannot be removed stays, until the next process sweeps it.
-            assert lasts or not temporary_files(location)
+            assert not temporary_files(location)
             assert descriptors() == open_before, "a descriptor is left open"
         seen.save(store, 6, 6.0)
     forget_everything()

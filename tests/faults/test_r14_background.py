@@ -23,11 +23,11 @@ def test_the_background_writes_the_state_at_the_call_and_tells_its_failures(tmp_
 
 
 def test_a_failure_that_is_kept_quiet_is_found(tmp_path, monkeypatch):
-    told = "        job.pending.set_exception(named(error, job.name))\n"
+    told = "            pending.set_exception(named(error, job.name))\n"
     use_broken_copy(
         monkeypatch,
         tmp_path / "broken",
-        ("writers/outcome.py", told, f"{told[:-1]}; job.pending.exception()\n"),
+        ("writers/outcome.py", told, f"{told[:-1]}; pending.exception()\n"),
     )
     (outcomes,) = in_processes(part, [("ThreadWriter", 30, 60, 0, str(tmp_path))])
     assert [outcome.bad_count > 0 for outcome in outcomes] == [True, True]

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from faults import campaigns, strace, sweeps
+from faults import campaigns, inprocess, strace, sweeps
 from faults.campaigns import Outcome, merge
-from faults.inprocess import attempt
 from faults.strace import EVERYONE, Point, Run, Told
 from faults.sweeps import Seen
 from faults.sweeps_uses import warmed
@@ -40,7 +39,7 @@ def try_points(bad: list[str], told: str, go: Go, faults: Sequence[str], most: i
         fault = chance.choice(can)
         whose = "whoever comes there" if who == EVERYONE else f"thread or process {who}"
         said = f"{told}, under strace, {fault} at {name} {ordinal} of {whose}"
-        hits += getattr(attempt(bad, said, go, f"{name}:{fault}:when={ordinal}", who), "hit", True)
+        hits += getattr(inprocess.attempt(bad, said, go, f"{name}:{fault}:when={ordinal}", who), "hit", True)
     return hits
 
 
@@ -132,8 +131,9 @@ def shared_out(part: Callable[..., Any], kinds: Sequence[str], count: int, seed:
     """
     why = strace.why_not()
     under = share_of(count, why)
-    real, rest = -(-under // len(kinds)), -(-max(0, count - under) // len(kinds))
-    jobs = [(kind, real, rest, seed, os.fspath(folder)) for kind in kinds]
+    shares = inprocess.shared_out(max(0, count - under), [getattr(writers, kind) for kind in kinds])
+    real, rests = -(-under // len(kinds)), shares.values()
+    jobs = [(kind, real, rest, seed, os.fspath(folder)) for kind, rest in zip(kinds, rests, strict=True)]
     found = list(zip(*campaigns.in_processes(part, jobs), strict=True))
     traced = merge(found[0])
     return merge([*found[1], replace(traced, notes=note_of(traced.tried, why))])

@@ -351,7 +351,7 @@ def test_those_who_wait_are_woken_though_memory_ended_before_they_could_be(monke
     writer = writers.ThreadWriter(slots=2)
     pending = writer.submit(gate.job)
     outcome = []
-    waiting = threading.Thread(target=lambda: outcome.append(pending.exception(10)))
+    waiting = threading.Thread(target=lambda: outcome.append(pending.exception(60)))
     waiting.start()
     condition = pending._condition
     monkeypatch.setattr(condition, "notify_all", _once(MemoryError, condition.notify_all), raising=False)

@@ -194,7 +194,8 @@ class Catalog:
         text = f"holdfast keeps the snapshot {snapshot.name!r} for as long as this file lies beside it.\n".encode()
         with self.changing:  # a removal that has begun comes first
             if not self._is_there(snapshot):
-                raise NotFoundError(f"{os.fspath(snapshot)}: is gone, or another snapshot by now; list the store again")
+                where = snapshot.__fspath__()
+                raise NotFoundError(f"{where}: is gone, or another snapshot by now; list the store again")
             upload = self._storage.create(pin_name(snapshot.name), len(text))
             try:
                 upload.write(0, text)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -129,7 +128,7 @@ class Collection:
             try:
                 self.prune(self.keep)
             except OSError as error:
-                _logger.warning("%s: saved, but older ones could not be removed: %s", os.fspath(snapshot), str(error))
+                _logger.warning("%s: saved, but older ones could not be removed: %s", snapshot.__fspath__(), str(error))
 
     def plan(self, policy: Policy | None) -> Plan:
         """What `prune` would do, from the headers alone. Snapshots known to be damaged are neither kept nor dropped."""
@@ -157,7 +156,7 @@ class Collection:
             plan, read = self.plan(policy), set[tuple[str, str, int]]()
             while (unproven := self._unproven(plan)) is not None:
                 if identity(unproven) in read:
-                    raise OSError(errno.EBUSY, "changes while it is read; nothing was removed", os.fspath(unproven))
+                    raise OSError(errno.EBUSY, "changes while it is read; nothing was removed", unproven.__fspath__())
                 read.add(identity(unproven))
                 self._prove(unproven)
                 plan = self.plan(policy)
@@ -165,7 +164,7 @@ class Collection:
             for snapshot in plan.drop:
                 try:
                     if not self.catalog.remove(snapshot):
-                        _logger.warning("%s: not removed, it is another file by now", os.fspath(snapshot))
+                        _logger.warning("%s: not removed, it is another file by now", snapshot.__fspath__())
                     self._verdicts.pop(identity(snapshot), None)
                 except OSError as error:
                     failures.append(error)
@@ -219,7 +218,7 @@ class Collection:
                 continue
             self._judge(snapshot, stamp, whole=True)
             self._held, self._held_since = snapshot, listing.snapshots[-1].sequence
-            _logger.info("%s: resumed from the snapshot of step %s", os.fspath(snapshot), snapshot.step)
+            _logger.info("%s: resumed from the snapshot of step %s", snapshot.__fspath__(), snapshot.step)
             return result, snapshot
         self._check_empty(listing, bad, step)
         return None

@@ -58,10 +58,7 @@ def succeed(job: Job, by: str, snapshot: Snapshot, write_s: float) -> None:
 def fail(job: Job, by: str, error: BaseException) -> None:
     """A snapshot could not be made durable: its memory may be used, and its Future has the error."""
     try:
-        _release(job)
-        job.forget()
-        job.pending.set_exception(named(error, job.name))
-        job.pending.finish(by)
+        _end(job, by, error=error)
     except BaseException:
         _end(job, by, error=error)
         raise
@@ -74,8 +71,8 @@ def abandon(job: Job, by: str, error: BaseException) -> None:
 
 
 def _end(job: Job, by: str, *, snapshot: Snapshot | None = None, error: BaseException | None = None) -> None:
-    """What succeed() and fail() do, from wherever an interrupt, or a lack of memory, has ended it: whoever waits must
-    not wait for ever."""
+    """End a job, from wherever an interrupt, or a lack of memory, has stopped its end: whoever waits must not wait for
+    ever."""
     pending = job.pending
     try:
         _release(job)

@@ -91,19 +91,19 @@ class Pending(Future[Snapshot]):
     def set_result(self, result: Snapshot) -> None:
         """It is durable. For writers."""
         super().set_result(result)
-        self._open_done()
+        self.wake()
 
     def set_exception(self, exception: BaseException | None) -> None:
         """It has failed. For writers."""
         self._has_failed = True
         super().set_exception(exception)
-        self._open_done()
+        self.wake()
 
     def cancel(self) -> bool:
         """Whether it could be cancelled: not once a writer has it."""
         cancelled = super().cancel()
         if cancelled:
-            self._open_done()
+            self.wake()
         return cancelled
 
     def is_finished(self) -> bool:
@@ -128,16 +128,11 @@ class Pending(Future[Snapshot]):
     def wake(self) -> None:
         """Wake those who wait for it, which is done: what ended its setting half-way may have left them asleep. For
         writers."""
-        with self._condition:
-            self._condition.notify_all()
-        self._open_done()
+        _open(self._waiting_done)
 
     def _is_done(self) -> bool:
         """What done() says, without its lock, which a lack of memory might leave locked."""
         return self._state in _DONE
-
-    def _open_done(self) -> None:
-        _open(self._waiting_done)
 
     def _tell_once(self) -> None:
         """One line a snapshot, when it is finished and its caller has said how long it stood still."""
