@@ -52,17 +52,17 @@ def parse(memory: Bytes, where: str) -> tuple[StateTree, dict[str, str]]:
     """
     length = int(LENGTH.unpack(memory[: LENGTH.size].tobytes())[0])
     if length > MAX_JSON:
-        raise _damage(where, 0, LENGTH.size, f"give the header {length} bytes, at most {MAX_JSON} are read")
+        raise _damage(where, LENGTH.size, f"gives its own length as {length} bytes, at most {MAX_JSON} are read")
     stop = LENGTH.size + length
     if stop > len(memory):
-        raise _damage(where, 0, stop, f"are the header, but the file has {len(memory)} bytes: it is cut off")
+        raise _damage(where, stop, f"is cut off: the file has {len(memory)} bytes")
     try:
         with collector_paused():
             return _parse(loads(memory[LENGTH.size : stop].tobytes()), memory[stop:])
     except UnknownFormatError as error:
         raise UnknownFormatError(f"{where}: {error}; convert it with the library that wrote it") from None
     except ValueError as error:
-        raise _damage(where, 0, stop, f"are no header of a safetensors file: {error}") from None
+        raise _damage(where, stop, f"is none of a safetensors file: {error}") from None
 
 
 # A lone surrogate is no Unicode: safetensors refuses it, and .encode() raises UnicodeEncodeError, a ValueError.
@@ -129,5 +129,5 @@ def read_entry(name: str, spec: Json) -> Entry:
     return Entry(dtype, tuple(shape), start, end)
 
 
-def _damage(where: str, start: int, end: int, what: str) -> DamagedError:
-    return DamagedError(f"{where}: bytes {start}-{end - 1} {what}; get the file again from where it came")
+def _damage(where: str, end: int, what: str) -> DamagedError:
+    return DamagedError(f"{where}: the header (bytes 0-{end - 1}) {what}; get the file again from where it came")
