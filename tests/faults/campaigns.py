@@ -15,10 +15,10 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,9 @@ class Outcome:
     bad: tuple[str, ...] = ()  # a sentence for each bad case, the first KEPT of them
     bad_count: int = 0  # all bad cases; at least as many as have sentences
     notes: str = ""  # one line for the table
+    others: Mapping[str, Outcome] = field(
+        default_factory=dict
+    )  # what the same cases say of other promises, by their ids
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bad_count", max(self.bad_count, len(self.bad)))
@@ -56,7 +59,7 @@ class Outcome:
 
 
 def merge(outcomes: Iterable[Outcome]) -> Outcome:
-    """One outcome of several: counts are added, and each note stands there once."""
+    """One outcome of several, for one promise: counts are added, and each note stands there once."""
     found = list(outcomes)
     return Outcome(
         tried=sum(one.tried for one in found),

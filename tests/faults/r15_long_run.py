@@ -53,8 +53,8 @@ def runs(kind: str, seconds: int, seed: int, folder: str, failures: int = FAILUR
                 f"{kind}, seed {seed}, run {seen['runs']}, life {run.lives}: {what}" for what in run.go(began + seconds)
             ]
             seen["runs"] += 1
-    words = ("runs", "killed", "saved", "full", "filled")
-    notes = f"{kind}: {', '.join(f'{seen[word]} {word}' for word in words)}"
+    words = ("runs", "killed", "resumed", "saved", "full", "filled")  # a trainer does not tell what it has saved
+    notes = f"{kind}: {', '.join(f'{seen[word]} {word}' for word in words if seen[word])}"
     return Outcome(tried=int(time.monotonic() - began), bad=tuple(bad), notes=notes)
 
 

@@ -49,10 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _progress() as progress:
             task = progress.add_task("")
+            known: dict[str, Outcome] = {}
             for promise in options.only:
                 count = count_for(promise, options)
                 progress.update(task, description=f"{promise.id} {promise.module}: {count:,} {promise.unit}")
-                row = carry_out(promise, count, options)
+                row = carry_out(promise, count, options, known)
                 rows.append(row)
                 said = f"{row.id}: {row.verdict} bad of {row.tried:,} {promise.unit}  {row.notes}"
                 progress.console.print(f"{row.seconds:6.0f} s  {said}", highlight=False, markup=False)
@@ -112,14 +113,23 @@ def count_for(promise: Promise, options: argparse.Namespace) -> int:
     return max(1, round(count * options.scale))
 
 
-def carry_out(promise: Promise, count: int, options: argparse.Namespace) -> Row:
-    """Run one campaign."""
+def carry_out(promise: Promise, count: int, options: argparse.Namespace, known: dict[str, Outcome]) -> Row:
+    """Run one campaign.
+
+    Args:
+        known: what earlier ones have said of other promises, by their ids; this one's word is added. Where enough was
+            tried for a promise, it is not tried again.
+    """
+    if promise.id in known and known[promise.id].tried >= count:
+        return _row(promise, count, known[promise.id])
     folder = Path(tempfile.mkdtemp(prefix=f"{promise.id}_", dir=options.directory))
     limit_s = _PATIENCE_S + _PATIENCE * promise.seconds * count / promise.usual
     began = time.monotonic()
     call = Call(campaign_of, (promise.module, count, options.seed, str(folder)), session=True)
     try:
-        row = _row(promise, count, call.result(limit_s))
+        outcome = call.result(limit_s)
+        row = _row(promise, count, outcome)
+        known.update(outcome.others)
     except Unavailable as error:
         row = Row(promise.id, "unavailable", count, notes=str(error))
     except subprocess.TimeoutExpired:

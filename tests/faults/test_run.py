@@ -18,6 +18,7 @@ CAMPAIGNS = {
     "good": "return Outcome(count, notes=f'seed {seed}')",
     "bad": "return Outcome(count, ('it was lost',), bad_count=3)",
     "few": "return Outcome(count - 1)",
+    "of_two": "return Outcome(count, others={'R2': Outcome(count - 1, ('it ran',))})",
     "fails": "raise KeyError('what')",
     "cannot": "raise Unavailable('no such device')",
     "dies": "import os; os.abort()",
@@ -50,7 +51,7 @@ def options(tmp_path: Path, *words: str):
 
 
 def carried_out(tmp_path: Path, module: str, **about) -> Row:
-    row = run.carry_out(promise(module, **about), 10, options(tmp_path))
+    row = run.carry_out(promise(module, **about), 10, options(tmp_path), {})
     assert list((tmp_path / "scratch").iterdir()) == [], "scratch is left"
     return dataclasses.replace(row, seconds=0.0)
 
@@ -65,6 +66,15 @@ def test_fewer_cases_than_asked_for_are_bad_but_not_where_all_there_are_were_tri
     row = carried_out(tmp_path, "few")
     assert (row.bad, row.sentences) == (1, ("only 9 of 10 were tried",))
     assert carried_out(tmp_path, "few", whole=True).is_good
+
+
+def test_what_the_cases_of_one_promise_say_of_another_is_not_tried_again_where_they_are_enough(tmp_path):
+    known = {}
+    row = run.carry_out(promise("of_two"), 10, options(tmp_path), known)
+    assert (row.id, row.tried, row.bad) == ("R1", 10, 0)
+    row = run.carry_out(promise("fails", number=2), 9, options(tmp_path), known)
+    assert (row.id, row.state, row.tried, row.bad, row.sentences) == ("R2", "done", 9, 1, ("it ran",))
+    assert run.carry_out(promise("fails", number=2), 10, options(tmp_path), known).state == "failed"
 
 
 def test_what_raises_or_dies_has_failed_and_what_cannot_be_tried_says_why(tmp_path):
