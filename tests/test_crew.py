@@ -219,6 +219,55 @@ def test_an_interrupt_of_the_caller_is_raised_only_when_the_lent_threads_have_le
     assert order == ["the lent thread has left", "raised"]
 
 
+def test_a_lent_thread_that_finds_no_memory_for_its_failure_or_its_end_keeps_nobody_waiting(monkeypatch):
+    here, there = threading.Event(), threading.Event()
+    taken = []
+
+    class Scarce(crew.Condition):
+        def __enter__(self):
+            if threading.current_thread() is not threading.main_thread():
+                taken.append(self)
+                if len(taken) == 2:  # after that to join
+                    raise MemoryError
+            return super().__enter__()
+
+    class Share(crew._Share):
+        def __init__(self, tasks):
+            super().__init__(tasks)
+            self._state = Scarce()
+
+    def task():
+        if threading.current_thread() is threading.main_thread():
+            there.wait(60)
+            here.set()
+            return
+        there.set()
+        here.wait(60)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(crew, "_Share", Share)
+    with pytest.raises(OSError, match="the disk is gone"):
+        crew.run([task] * 2, 2)
+    assert len(taken) > 2, "the lack never came"
+
+
+def test_a_lent_thread_that_finds_no_memory_to_be_idle_again_has_left_all_the_same(monkeypatch):
+    class Guard:
+        def __enter__(self):
+            if threading.current_thread() is not threading.main_thread():
+                raise MemoryError
+
+        def __exit__(self, *error):
+            pass
+
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: ended.set())
+    monkeypatch.setattr(crew._crew, "_guard", Guard())
+    together = threading.Barrier(2)
+    crew.run([together.wait] * 2, 2)
+    assert ended.wait(60)
+
+
 def test_a_thread_that_comes_too_late_does_nothing_and_nobody_waits_for_it(monkeypatch):
     orders, done = queue.SimpleQueue(), []
     monkeypatch.setattr(crew._Crew, "_serve", lambda self: orders.put(self._orders.get()))

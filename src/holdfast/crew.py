@@ -69,10 +69,18 @@ class _Share:
             return not self._closed
 
     def leave(self) -> None:
-        """A thread that has joined has nothing more to do with the tasks."""
-        with self._state:
-            self._helpers -= 1
-            self._state.notify_all()
+        """A thread that has joined has nothing more to do with the tasks. A lack of memory must not keep it: the caller
+        would wait for ever."""
+        has_left = False
+        while True:
+            try:
+                with self._state:
+                    self._helpers -= not has_left
+                    has_left = True
+                    self._state.notify_all()
+                return
+            except MemoryError:
+                continue
 
     def work(self) -> None:
         """Take tasks and carry them out until none is left, or one has failed."""
@@ -87,10 +95,10 @@ class _Share:
                 self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """Begin no other task; the first failure is the one that counts."""
-        with self._state:
-            if self._failure is None:
-                self._failure = error
+        """Begin no other task; the first failure is the one that counts. Without a lock, which a lack of memory could
+        refuse: of two at once either may be the first."""
+        if self._failure is None:
+            self._failure = error
 
     def close(self) -> BaseException | None:
         """Wait until every thread that joined has left; one that comes later may not. Returns the failure."""
@@ -130,12 +138,14 @@ class _Crew:
         while True:
             share = self._orders.get()
             joined = share.join()
-            if joined:
-                share.work()
-            with self._guard:
-                self._idle += 1  # before the caller goes on, and perhaps asks for threads again
-            if joined:
-                share.leave()
+            try:
+                if joined:
+                    share.work()
+                with self._guard:
+                    self._idle += 1  # before the caller goes on, and perhaps asks for threads again
+            finally:
+                if joined:
+                    share.leave()
             del share  # what the tasks hold must not live until the next order
 
 

@@ -91,7 +91,7 @@ class Memory:
         self._stop_faulting()
         self._enough.clear()
         touch = [partial(self._touch, populate, self.view, start, end) for start, end in missing]
-        thread = threading.Thread(target=crew.run, args=(touch,), name="holdfast-prefault", daemon=True)
+        thread = threading.Thread(target=_touch_all, args=(touch,), name="holdfast-prefault", daemon=True)
         with suppress(RuntimeError):  # no thread can be started: the first copy touches it
             thread.start()
             self._faulting = thread
@@ -124,6 +124,11 @@ class Memory:
         thread, self._faulting = self._faulting, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+
+def _touch_all(tasks: list[Callable[[], None]]) -> None:
+    with suppress(MemoryError):  # the first copy touches what is left
+        crew.run(tasks)
 
 
 def _populate() -> Callable[[int, int], bool] | None:

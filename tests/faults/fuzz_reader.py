@@ -2,8 +2,9 @@
 
     python -m faults.fuzz_reader RUNS SEED FOLDER
 
-What is drawn is the JSON behind the facts of a snapshot file, whose checksums are then made right, or a whole file of
-whatever format. Anything but an error of holdfast's ends it with a status that is not 0, and the bytes lie in FOLDER.
+What is drawn is the facts of a snapshot file, or the JSON behind them, whose checksums are then made right, or a whole
+file of whatever format. Anything but an error of holdfast's ends it with a status that is not 0, and the bytes lie in
+FOLDER.
 """
 
 from __future__ import annotations
@@ -31,33 +32,43 @@ def is_available() -> bool:
 
 def content_of(drawn: bytes) -> bytes:
     """The file that stands for what was drawn: its first byte says which way."""
-    if drawn[:1] != b"h":
+    before, facts, after = _header()
+    if drawn[:1] == b"f":
+        facts = drawn[1:]
+    elif drawn[:1] == b"h":
+        after = drawn[1:]
+    else:
         return drawn[1:]
     from faults import hostile_files
 
-    return hostile_files.sealed_bytes(_facts() + drawn[1:], hostile_files.DATA)
+    return hostile_files.sealed_bytes(before + facts + b'"' + after, hostile_files.DATA)
 
 
 @cache
-def _facts() -> bytes:
-    """What the header of a good file begins with, up to the end of its facts."""
-    from faults import hostile_files
+def _header() -> tuple[bytes, bytes, bytes]:
+    """The header of a good file: up to its facts, the facts themselves, and what comes behind their quote."""
+    from faults.hostile_files import HEADER as header
+    from format.handmade import UP_TO_A_QUOTE
+    from holdfast.format.sums import FACTS_AT, PREFIX
 
-    key = b'"holdfast":"'
-    header = hostile_files.HEADER
-    return header[: header.index(b'"', header.index(key) + len(key)) + 1]
+    start = FACTS_AT - PREFIX.size
+    found = UP_TO_A_QUOTE.match(header, start)
+    assert found is not None
+    return header[:start], found[0], header[found.end() + 1 :]
 
 
 def seeds(seed: int, folder: Path) -> None:
     """What a fuzzer begins with: the rest of a good header, and files of every kind."""
     from faults import hostile_files
 
-    (folder / "header").write_bytes(b"h" + hostile_files.HEADER[len(_facts()) :])
-    (folder / "file").write_bytes(b"f" + hostile_files.FILE)
+    _, facts, after = _header()
+    (folder / "facts").write_bytes(b"f" + facts)
+    (folder / "header").write_bytes(b"h" + after)
+    (folder / "file").write_bytes(b"w" + hostile_files.FILE)
     drawn = hostile_files.files(seed)
     for number in range(SEEDS):
         _, content = next(drawn)
-        (folder / str(number)).write_bytes(b"f" + content[:LONGEST])
+        (folder / str(number)).write_bytes(b"w" + content[:LONGEST])
 
 
 def fuzz(runs: int, seed: int, folder: Path) -> Outcome:

@@ -18,6 +18,7 @@ import random
 import resource
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import repeat
@@ -169,6 +170,8 @@ def sweep(kind: str, count: int, seed: int, folder: str, uses: Sequence[str] = U
     gc.freeze()  # what there is before is left out of what sweeps.descriptors() collects
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda fd: None)  # the power stays on
+        for module, hook in ((threading, "excepthook"), (sys, "unraisablehook")):
+            patch.setattr(module, hook, lambda _: None)  # to print where a thread ended opens the source: a descriptor
         for number, case in enumerate(_cases(make, uses, count, chance, place)):
             told, _ = _in_a_fork(make, case, place / str(number))
             if told:

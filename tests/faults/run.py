@@ -1,4 +1,5 @@
-"""`make faults`: the campaigns of all promises, each in a process of its own, one after the other.
+"""`make faults`: the campaigns of all promises, each in processes of its own, one after the other; beside them the one
+whose count is in seconds.
 
     make faults
     make faults FAULTS_ARGS="--only R2,R7 --scale 0.1"
@@ -20,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -46,21 +48,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.directory.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this
     rows: list[Row] = []
+    known: dict[str, Outcome] = {}
+    timed = [promise for promise in options.only if promise.unit == "seconds"]
     try:
-        with _progress() as progress:
+        # In this order: where this ends early what runs beside is killed, and only then its thread is waited for.
+        with _progress() as progress, ThreadPoolExecutor() as threads, ExitStack() as stack:
+            beside = {}
+            for promise in timed:
+                progress.add_task(_what(promise, count_for(promise, options)))
+                beside[promise.id] = threads.submit(
+                    stack.enter_context(_begun(promise, count_for(promise, options), options)), known
+                )
             task = progress.add_task("")
-            known: dict[str, Outcome] = {}
-            for promise in options.only:
+            for promise in [one for one in options.only if one not in timed] + timed:
                 count = count_for(promise, options)
-                progress.update(task, description=f"{promise.id} {promise.module}: {count:,} {promise.unit}")
-                row = carry_out(promise, count, options, known)
+                progress.update(task, description=_what(promise, count))
+                found = beside.get(promise.id)
+                row = carry_out(promise, count, options, known) if found is None else found.result()
                 rows.append(row)
-                said = f"{row.id}: {row.verdict} bad of {row.tried:,} {promise.unit}  {row.notes}"
-                progress.console.print(f"{row.seconds:6.0f} s  {said}", highlight=False, markup=False)
+                said = f"{row.seconds:6.0f} s  {row.id}: {row.verdict} bad of {row.tried:,} {promise.unit}  {row.notes}"
+                for line in (said, *(f"{row.id}: {sentence}" for sentence in row.sentences)):
+                    progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
     finally:
         if rows:
-            write(rows, options)
+            order = [promise.id for promise in options.only]
+            write(sorted(rows, key=lambda row: order.index(row.id)), options)
     return 0 if all(stood(row, options) for row in rows) else 1
+
+
+def _what(promise: Promise, count: int) -> str:
+    return f"{promise.id} {promise.module}: {count:,} {promise.unit}"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -122,28 +139,44 @@ def carry_out(promise: Promise, count: int, options: argparse.Namespace, known: 
     """
     if promise.id in known and known[promise.id].tried >= count:
         return _row(promise, count, known[promise.id])
+    with _begun(promise, count, options) as ended:
+        return ended(known)
+
+
+@contextmanager
+def _begun(promise: Promise, count: int, options: argparse.Namespace) -> Iterator[Callable[[dict[str, Outcome]], Row]]:
+    """One campaign, which has begun, and is killed in the end with all that it has started.
+
+    Yields:
+        A function that waits for its end, at most as long as it may take; for `known` see carry_out().
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"{promise.id}_", dir=options.directory))
     limit_s = _PATIENCE_S + _PATIENCE * promise.seconds * count / promise.usual
     began = time.monotonic()
     call = Call(campaign_of, (promise.module, count, options.seed, str(folder)), session=True)
+
+    def ended(known: dict[str, Outcome]) -> Row:
+        try:
+            outcome = call.result(limit_s)
+            row = _row(promise, count, outcome)
+            known.update(outcome.others)
+        except Unavailable as error:
+            row = Row(promise.id, "unavailable", count, notes=str(error))
+        except subprocess.TimeoutExpired:
+            row = Row(promise.id, "hung", count, notes=f"did not end within {limit_s:.0f} s")
+            call.kill()
+            with suppress(RuntimeError):
+                call.result()
+        except RuntimeError as error:
+            row = Row(promise.id, "failed", count, notes=str(error).partition("\n")[0], sentences=(str(error),))
+        return dataclasses.replace(row, seconds=time.monotonic() - began)
+
     try:
-        outcome = call.result(limit_s)
-        row = _row(promise, count, outcome)
-        known.update(outcome.others)
-    except Unavailable as error:
-        row = Row(promise.id, "unavailable", count, notes=str(error))
-    except subprocess.TimeoutExpired:
-        row = Row(promise.id, "hung", count, notes=f"did not end within {limit_s:.0f} s")
-        call.kill()
-        with suppress(RuntimeError):
-            call.result()
-    except RuntimeError as error:
-        row = Row(promise.id, "failed", count, notes=str(error).partition("\n")[0], sentences=(str(error),))
+        yield ended
     finally:
-        call.kill()  # and whatever it has left
+        call.kill()
         _unmount(folder)
         shutil.rmtree(folder, ignore_errors=True)
-    return dataclasses.replace(row, seconds=time.monotonic() - began)
 
 
 def _unmount(folder: Path) -> None:
@@ -170,9 +203,6 @@ def write(rows: Sequence[Row], options: argparse.Namespace) -> None:
     """The table, what was bad, the JSON file; and the page, where the counts were the usual ones or more."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(results.table(rows, PROMISES))
-    for row in rows:
-        for sentence in row.sentences:
-            console.print(f"{row.id}: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
     when, where = results.when(), results.machine(options.directory)
     about = {"when": when, "where": where, "seed": options.seed, "options": sys.argv[1:]}
     options.results.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,8 @@ CAMPAIGNS = {
     "cannot": "raise Unavailable('no such device')",
     "dies": "import os; os.abort()",
     "writes": "(folder / 'scratch').write_text('x'); return Outcome(count)",
+    "waits": "import os; open(os.environ['FIFO'], 'rb').close(); return Outcome(count)",
+    "opens": "import os; open(os.environ['FIFO'], 'wb').close(); return Outcome(count)",
     "hangs": """import os, signal, subprocess, sys
     subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'], stdout=open(os.environ['FIFO'], 'wb'))
     signal.pause()""",
@@ -112,6 +114,19 @@ def test_only_what_stood_is_a_success(tmp_path, monkeypatch, capsys):
     told = json.loads((tmp_path / "scratch" / "faults.json").read_text())
     assert [row["state"] for row in told["rows"]] == ["unavailable", "done"]
     assert "no such device" in capsys.readouterr().out
+
+
+def test_what_is_counted_in_seconds_runs_beside_the_others_and_has_its_row_in_its_place(tmp_path, monkeypatch, capsys):
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setenv("FIFO", str(tmp_path / "fifo"))
+    monkeypatch.setattr(run, "_PATIENCE_S", 60.0)
+    wanted = [dataclasses.replace(promise("waits"), unit="seconds"), promise("opens", number=2)]
+    monkeypatch.setattr(run, "PROMISES", wanted)
+    assert run.main([f"--directory={tmp_path / 'scratch'}", "--short"]) == 0
+    told = json.loads((tmp_path / "scratch" / "faults.json").read_text())
+    assert [(row["id"], row["state"]) for row in told["rows"]] == [("R1", "done"), ("R2", "done")]
+    said = capsys.readouterr().err
+    assert said.index("R2: 0 bad") < said.index("R1: 0 bad")
 
 
 def test_counts(tmp_path):

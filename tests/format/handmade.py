@@ -50,7 +50,7 @@ FACTS = Facts(
     library="1.0.0",
 )
 
-_UP_TO_A_QUOTE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*(?=")', re.DOTALL)
+UP_TO_A_QUOTE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*(?=")', re.DOTALL)
 
 Seed = Callable[[str], Node]
 """A node that does not know yet where it will stand."""
@@ -182,7 +182,7 @@ def sealed_bytes(text: bytes, data: bytes, size: int | None = None) -> bytes:
     head = bytearray(PREFIX.pack(size - PREFIX.size) + text)
     head += b" " * (size - len(head))
     assert head[PREFIX.size :].startswith(LITERAL)
-    facts = _UP_TO_A_QUOTE.match(head, FACTS_AT)
+    facts = UP_TO_A_QUOTE.match(head, FACTS_AT)
     assert facts is not None
     head[FACTS_SUM] = facts_sum(head, facts[0])
     head[HEADER_SUM] = header_sum(head)

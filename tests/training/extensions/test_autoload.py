@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,6 +235,52 @@ def test_a_loadfun_restores_what_a_savefun_wrote(out):
     first = every(out, (2, "iteration"), **options)
     again = every(out, (2, "iteration"), **options)
     np.testing.assert_array_equal(again.weights, first.weights)
+
+
+def _foreign(read):
+    """Options of an extension whose files say which iteration they are of; a damaged one says nothing."""
+
+    def loadfun(path, target):
+        target.updater.iteration = read(path)
+
+    return {
+        "savefun": lambda path, mapping: Path(path).write_text(str(mapping["updater/iteration"])),
+        "loadfun": loadfun,
+        "filename": "mine_{.updater.iteration}",
+    }
+
+
+def test_what_a_loadfun_cannot_read_is_passed_over_whatever_it_raises(out, caplog):
+    options = _foreign(lambda path: int(Path(path).read_text()))
+    every(out, (3, "iteration"), **options)
+    (out / "mine_3").write_bytes(b"\0")
+    again = Training(out, (3, "iteration"))
+    again.trainer.extend(extensions.snapshot(autoload=True, **options), trigger=(100, "iteration"))
+    with caplog.at_level(logging.INFO, "holdfast"):
+        again.run()
+    assert again.updater.iteration == 3
+    assert f"passed over: {out / 'mine_3'}: ValueError: invalid literal" in caplog.text
+    assert f"{out / 'mine_2'}: resumed from this file" in caplog.text
+
+
+def test_where_a_loadfun_can_read_no_file_the_run_does_not_start_from_zero(out):
+    options = _foreign(lambda path: int("none"))
+    every(out, (2, "iteration"), **options)
+    said = r"none that loadfun can read: .*mine_2: ValueError.*mine_1: ValueError"
+    with pytest.raises(holdfast.DamagedError, match=said) as error:
+        every(out, (3, "iteration"), **options)
+    assert isinstance(error.value.__cause__.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("kind", [MemoryError, holdfast.MismatchError, FileNotFoundError])
+def test_what_a_loadfun_raises_that_says_nothing_of_the_file_ends_the_run(out, kind):
+    def read(path):
+        raise kind("what")
+
+    options = _foreign(read)
+    every(out, (2, "iteration"), **options)
+    with pytest.raises(kind, match=r"^what$"):
+        every(out, (3, "iteration"), **options)
 
 
 def test_a_loadfun_without_a_savefun_is_refused():

@@ -15,11 +15,12 @@ from typing import Any, Protocol
 from holdfast import reporter
 from holdfast.catalog import ERROR_SUFFIX, Collection, Listing
 from holdfast.catalog.catalog import is_exhaustion
-from holdfast.errors import DamagedError, UnknownFormatError
+from holdfast.errors import DamagedError, HoldfastError, UnknownFormatError
 from holdfast.format.prefix import Facts
 from holdfast.keep import Best, Policy
 from holdfast.lock import Lock, acquire
 from holdfast.retention import is_good
+from holdfast.scarcity import is_lack_of_memory
 from holdfast.series import Series, is_of_the_machine
 from holdfast.state.capture import capture
 from holdfast.state.flat import flatten
@@ -231,12 +232,17 @@ class Foreign:
     def resume(self, target: Any, writer: Any) -> str | None:
         assert self._loadfun is not None
         location, loadfun = self._folder.storage.location, self._loadfun
-        if loadfun is not restore_in_place:
-            target = host_of(target)
         names = [*reversed(self._found()), *reversed(self._found(ERROR_SUFFIX))]
-        path, bad = _first_whole([os.path.join(location, name) for name in names], lambda path: loadfun(path, target))
+        paths = [os.path.join(location, name) for name in names]
+        if loadfun is restore_in_place:
+            path, bad = _first_whole(paths, lambda path: loadfun(path, target))
+            wrong = "is damaged"
+        else:
+            target = host_of(target)
+            path, bad = _first_whole(paths, lambda path: _read_by_another(loadfun, path, target))
+            wrong = "is damaged, or is none that loadfun can read"
         if bad and path is None:
-            raise DamagedError(f"{location}: every snapshot is damaged: {'; '.join(bad)}")
+            raise DamagedError(f"{location}: every snapshot {wrong}: {'; '.join(map(str, bad))}") from bad[0]
         return path
 
     def prepare(self, target: Any, writer: Any) -> None:
@@ -300,9 +306,21 @@ class Foreign:
                 )
 
 
-def _first_whole(paths: Iterable[str], load: Callable[[str], Any]) -> tuple[str | None, list[str]]:
+def _read_by_another(loadfun: Callable[[str, Any], Any], path: str, target: Any) -> None:
+    """Call somebody else's function, of which nobody knows how it says that it cannot read a file."""
+    try:
+        loadfun(path, target)
+    except (HoldfastError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if is_lack_of_memory(error):
+            raise
+        raise DamagedError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _first_whole(paths: Iterable[str], load: Callable[[str], Any]) -> tuple[str | None, list[Exception]]:
     """The first file that can be loaded, and what is wrong with those before it."""
-    bad: list[str] = []
+    bad: list[Exception] = []
     for path in paths:
         try:
             load(path)
@@ -310,7 +328,7 @@ def _first_whole(paths: Iterable[str], load: Callable[[str], Any]) -> tuple[str 
             if isinstance(error, FileNotFoundError) or is_exhaustion(error):  # says nothing about the file
                 raise
             _log.warning("passed over: %s", str(error))
-            bad.append(str(error))
+            bad.append(error)
             continue
         _log.info("%s: resumed from this file", path)
         return path, bad
