@@ -58,7 +58,8 @@ def live(
         program: the command.
         folder: where it runs; what it prints is appended to output.txt there.
         kill_after: kill it once a snapshot of this iteration or a later one is there; None: leave it alone.
-        while_writing: wait for the next snapshot's temporary file with that, else for a moment drawn by chance.
+        while_writing: wait for the next snapshot's temporary file with that, else for a moment drawn by chance, which
+            comes soon where the program is fast.
         progress: called again and again with the newest snapshot's iteration.
     Raises:
         RunFailed: the program failed, never ended, or ended before it could be killed.
@@ -82,7 +83,8 @@ def live(
             if while_writing:
                 _wait(process, lambda: bool(_temporaries(folder) - old), pause_s=0)
             else:
-                moment = time.monotonic() + random.uniform(0, 0.4)
+                now = time.monotonic()
+                moment = now + random.uniform(0, min(0.4, (now - begun) / 10))
                 _wait(process, lambda: time.monotonic() >= moment, pause_s=0.001)
     finally:
         ended = process.poll() is not None

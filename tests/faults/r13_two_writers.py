@@ -63,7 +63,10 @@ def rounds(count: int, number: int, folder: str, failures: int = FAILURES, write
             bad += [f"seed {number}, round {tried}: {what}" for what in one.fight()]
             seen += one.seen
             tried += 1
-            shutil.rmtree(one.folder)
+            try:
+                shutil.rmtree(one.folder)
+            except OSError as error:
+                bad.append(f"seed {number}, round {tried - 1}: somebody writes there after its end: {error}")
     notes = told({what: seen[what] for what in ("saved", "locked", "killed", "stopped")})
     return Outcome(tried=tried, bad=tuple(bad), bad_count=len(bad), notes=notes)
 
