@@ -223,7 +223,7 @@ def test_a_lent_thread_that_finds_no_memory_for_its_failure_or_its_end_keeps_nob
     here, there = threading.Event(), threading.Event()
     taken = []
 
-    class Scarce(crew.Condition):
+    class Scarce(threading.Condition):
         def __enter__(self):
             if threading.current_thread() is not threading.main_thread():
                 taken.append(self)
