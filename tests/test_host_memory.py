@@ -171,6 +171,23 @@ def slow_populate(monkeypatch, strides):
 
 
 @linux
+def test_prefaulting_that_finds_no_memory_ends_without_a_word(monkeypatch, shared):
+    said, begun = [], threading.Event()
+
+    def run(tasks):
+        begun.set()
+        raise MemoryError
+
+    monkeypatch.setattr(memory.crew, "run", run)
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    held = Memory(4 * PAGE, shared=shared)
+    held.prefault()
+    assert held.wait_prefaulted(60)
+    assert begun.is_set()
+    assert said == []
+
+
+@linux
 @pytest.mark.parametrize("end", ["close", "grow"])
 def test_prefaulting_is_given_up_when_the_memory_is_closed_or_grows_and_has_left_it_by_then(monkeypatch, shared, end):
     begun, may_end, made = slow_populate(monkeypatch, 1000)

@@ -49,9 +49,7 @@ class Outcome:
     bad: tuple[str, ...] = ()  # a sentence for each bad case, the first KEPT of them
     bad_count: int = 0  # all bad cases; at least as many as have sentences
     notes: str = ""  # one line for the table
-    others: Mapping[str, Outcome] = field(
-        default_factory=dict
-    )  # what the same cases say of other promises, by their ids
+    others: Mapping[str, Outcome] = field(default_factory=dict)  # by their ids: what the cases say of other promises
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bad_count", max(self.bad_count, len(self.bad)))

@@ -82,7 +82,7 @@ def fuzz(runs: int, seed: int, folder: Path) -> Outcome:
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     if ended.returncode != 0:
         return Outcome(runs, (f"atheris, seed {seed}: {(ended.stdout + ended.stderr)[-3000:]}",))
-    return Outcome(runs, notes=f"{runs:,} of them drawn by atheris")
+    return Outcome(runs, notes=f"{runs:,} by atheris with the seed {seed}")
 
 
 def main(runs: int, seed: int, corpus: str) -> None:

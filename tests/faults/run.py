@@ -174,7 +174,7 @@ def _begun(promise: Promise, count: int, options: argparse.Namespace) -> Iterato
     try:
         yield ended
     finally:
-        call.kill()
+        call.kill()  # and whatever it has left
         _unmount(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
