@@ -61,7 +61,7 @@ def test_no_damage_keeps_a_resume_from_the_newest_good_snapshot_and_each_skip_is
         ),
         pytest.param(
             "format/reader.py",
-            "        check(self._open_source(), sums, self.where)\n", "        return\n",
+            "        check(self._open_source(), self._sums, wanted, self.where)\n", "        return\n",
             "", id="no checksums",
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -131,16 +132,18 @@ def test_a_load_maps_the_file_whatever_the_cache_has(cold):
 def test_a_place_that_cannot_be_read_is_named_by_its_leaf_and_others_of_its_block_are_not(cold, monkeypatch, position):
     with reader.open_file(cold) as file:
         file.tree()
-        sums = [one for one in file._sums if one.leaf.nbytes]
-    bad = next(one for one in sums if one.start + one.leaf.nbytes > position * os.path.getsize(cold))
-    middle = (bad.start + bad.leaf.nbytes // 2) // 4096 * 4096
+        begin, leaves = file._sums.start, file._sums.leaves
+    starts = itertools.accumulate([leaf.nbytes for leaf in leaves], initial=begin)
+    placed = [(start, leaf) for start, leaf in zip(starts, leaves, strict=False) if leaf.nbytes]
+    at, bad = next((at, leaf) for at, leaf in placed if at + leaf.nbytes > position * os.path.getsize(cold))
+    middle = (at + bad.nbytes // 2) // 4096 * 4096
     reads, target = Reads(monkeypatch), blank()
     reads.failure = middle, middle + 512, errno.EIO
-    wanted = rf"the leaf '{bad.leaf.path}' \(bytes {bad.start}-.*cannot be read from the disk"
+    wanted = rf"the leaf '{bad.path}' \(bytes {at}-.*cannot be read from the disk"
     with pytest.raises(DamagedError, match=wanted):
         files.restore(cold, target)
     assert all(not array.any() for array in target.values())
-    others = [one.leaf.path for one in sums if not one.start - 4096 < middle < one.start + one.leaf.nbytes + 4096]
+    others = [leaf.path for start, leaf in placed if not start - 4096 < middle < start + leaf.nbytes + 4096]
     for name in others[:5]:
         restored = files.restore(cold, np.zeros_like(STATE[name]), subtree=name)
         assert np.array_equal(restored, STATE[name])

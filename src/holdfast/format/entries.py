@@ -7,9 +7,7 @@ whatever does not fit to those who say what is wrong with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from holdfast.snapshot import Json
 from holdfast.state import arrays, dtypes
 from holdfast.state.arrays import Bytes
 from holdfast.state.encoding import check_shape
@@ -17,56 +15,53 @@ from holdfast.state.tree import Leaf
 
 _NUMBER = "(?:0|[1-9][0-9]{0,17})"
 _ENTRY = re.compile(
-    r',"([^"\\\x00-\x1f]*)":\{"dtype":"([A-Z0-9_]{1,16})",'
-    rf'"shape":\[((?:{_NUMBER}(?:,{_NUMBER})*)?)\],"data_offsets":\[({_NUMBER}),({_NUMBER})\]\}}'
+    r',"([^"\\\x00-\x1f]*)":\{"dtype":"([A-Z0-9_]*","shape":\[[0-9,]*)\],'
+    rf'"data_offsets":\[({_NUMBER}),({_NUMBER})\]\}}'
 )
-_FRAME = len(',"":{"dtype":"","shape":[],"data_offsets":[,]}')
-
-Rows = list[tuple[str, str, str, str, str]]
-"""Of each entry its name, dtype, shape with "," between its numbers, begin and end."""
+_KIND = re.compile(rf'([A-Z0-9_]{{1,16}})","shape":\[((?:{_NUMBER}(?:,{_NUMBER})*)?)')
 
 
-def find_rows(text: str, start: int) -> Rows | None:
-    """The entries that a header's JSON ends with; None where that is not so.
+def leaves_of(text: str, start: int, data: Bytes) -> list[Leaf] | None:
+    """One leaf for each entry that a header's JSON ends with; None where there is anything else, and where they do not
+    stand one behind the other and fill the data part.
 
     Args:
-        start: where the first begins, with the comma in front of it.
+        start: where the first entry begins, with the comma in front of it.
+        data: what the leaves look into.
     """
-    rows: Rows = _ENTRY.findall(text, start)
-    stop = start + sum([len("".join(row)) for row in rows]) + _FRAME * len(rows)
-    if text[stop : stop + 1] != "}" or text[stop + 1 :].strip(" "):
-        return None  # there is something else between them or behind them
-    names = {row[0] for row in rows}
-    return rows if len(names) == len(rows) and "__metadata__" not in names else None
-
-
-def as_json(rows: Rows) -> dict[str, Json]:
-    """What the JSON parser would have made of them."""
-    return {
-        name: {"dtype": dtype, "shape": _numbers(shape), "data_offsets": [int(begin), int(end)]}
-        for name, dtype, shape, begin, end in rows
-    }
-
-
-def leaves_of(rows: Rows, data: Bytes) -> list[Leaf] | None:
-    """One leaf for each; None where they do not stand one behind the other and fill the data part."""
-    begins, ends = [int(row[3]) for row in rows], [int(row[4]) for row in rows]
-    if not rows or begins != [0, *ends[:-1]] or ends[-1] != len(data):
-        return None
-    known: dict[tuple[str, str], tuple[tuple[int, ...], int]] = {}
+    kinds: dict[str, tuple[str, tuple[int, ...], int]] = {}
     address, leaves = arrays.address_of(data), []
-    for (name, dtype, text, _, _), begin, end in zip(rows, begins, ends, strict=True):
-        found = known.get((dtype, text))
-        if found is None:
-            if dtype not in dtypes.ITEM_SIZES:
-                return None
-            shape, item_size = _numbers(text), dtypes.ITEM_SIZES[dtype]
-            found = known[dtype, text] = tuple(shape), check_shape(shape, item_size) * item_size
-        if end - begin != found[1]:
+    begin, last = 0, "0"
+    for found in _ENTRY.finditer(text, start):  # one by one: tens of thousands of short strings would scatter in memory
+        name, kind, first, stop = found.groups()
+        if first != last or found.start() != start:
             return None
-        leaves.append(Leaf(name, dtype, found[0], end - begin, data[begin:end], address and address + begin))
-    return leaves
+        about = kinds.get(kind)
+        if about is None:
+            about = _about(kind)
+            if about is None:
+                return None
+            kinds[kind] = about
+        dtype, shape, size = about
+        end = int(stop)
+        if end - begin != size:
+            return None
+        leaves.append(Leaf(name, dtype, shape, size, data, address and address + begin, begin))
+        begin, last, start = end, stop, found.end()
+    if text[start : start + 1] != "}" or text[start + 1 :].strip(" ") or begin != len(data):
+        return None
+    names = {leaf.path for leaf in leaves}
+    return leaves if len(names) == len(leaves) and "__metadata__" not in names else None
 
 
-def _numbers(text: str) -> Sequence[int]:
-    return [int(number) for number in text.split(",")] if text else []
+def _about(kind: str) -> tuple[str, tuple[int, ...], int] | None:
+    """The dtype, shape and bytes that an entry tells of; None where another has to say what is wrong with them."""
+    found = _KIND.fullmatch(kind)
+    if found is None or found[1] not in dtypes.ITEM_SIZES:
+        return None
+    shape = [int(number) for number in found[2].split(",")] if found[2] else []
+    try:
+        count = check_shape(shape, dtypes.ITEM_SIZES[found[1]])
+    except ValueError:
+        return None
+    return found[1], tuple(shape), count * dtypes.ITEM_SIZES[found[1]]

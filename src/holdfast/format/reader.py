@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.errors import UnknownFormatError
 from holdfast.format import safetensors_file, snapshot_file
-from holdfast.format.checking import Sum, bring_all, check
+from holdfast.format.checking import NO_SUMS, bring_all, check
 from holdfast.format.prefix import Facts, header_damage, header_length, is_snapshot, read_facts, resembles_snapshot
 from holdfast.format.source import Source, open_source
 from holdfast.format.sums import PAGE, PREFIX
@@ -60,7 +60,7 @@ class SnapshotFile:
         self._source: Source | None = source
         self._header: snapshot_file.Header | None = None
         self._tree: StateTree | None = None
-        self._sums: list[Sum] = []  # one a leaf, in file order
+        self._sums = NO_SUMS
         self._metadata: dict[str, Json] = {}
 
     def __enter__(self) -> SnapshotFile:
@@ -69,7 +69,7 @@ class SnapshotFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         source, self._source = self._source, None
         self._header = self._tree = None
-        self._sums = []
+        self._sums = NO_SUMS
         if source is not None:
             source.close()
 
@@ -110,11 +110,8 @@ class SnapshotFile:
         self.tree()
         if self.format != "snapshot":
             return
-        sums = self._sums
-        if leaves is not None:
-            wanted = set(leaves)
-            sums = [one for one in sums if one.leaf in wanted]
-        check(self._open_source(), sums, self.where)
+        wanted = None if leaves is None else set(leaves)
+        check(self._open_source(), self._sums, wanted, self.where)
 
     def _read(self) -> StateTree:
         source = self._open_source()

@@ -6,17 +6,13 @@ right is still checked in full, so that whatever is wrong with a file is one of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TypeVar
 
-import numpy as np
-
 from holdfast.errors import UnknownFormatError
-from holdfast.format.checking import Sum
-from holdfast.format.entries import Rows, as_json, find_rows, leaves_of
+from holdfast.format.checking import Sums
+from holdfast.format.entries import leaves_of
 from holdfast.format.prefix import header_damage, header_length
 from holdfast.format.safetensors_file import read_entry
 from holdfast.format.sums import HEADER_SUM, PAGE, PREFIX, header_sum
@@ -32,17 +28,16 @@ T = TypeVar("T")
 OWN = "holdfast"  # the first letters of holdfast's own keys; every other pair is a tied array's further name
 _BEGINNING = '{"__metadata__":'
 _PAIRS_AT = len(_BEGINNING)
-_HEX = re.compile(r"[0-9a-f]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header that matches its sum, its JSON parsed and not looked at yet."""
+    """A header that matches its sum, its JSON parsed and not looked at yet; most entries are read in the same pass."""
 
     where: str
     length: int  # bytes, length prefix included; the data part follows
     pairs: dict[str, Json]  # what stands under "__metadata__"
-    entries: dict[str, Json] | Rows  # every other entry, in file order
+    entries: dict[str, Json] | list[Leaf]  # every other entry, in file order, or the leaves that they tell of
 
 
 def read_header(memory: Bytes, where: str) -> Header:
@@ -62,9 +57,10 @@ def read_header(memory: Bytes, where: str) -> Header:
     def parse() -> Header:
         text = raw[PREFIX.size :].decode()
         found = loads_beginning(text, _PAIRS_AT) if text.startswith(_BEGINNING) else None
-        rows = find_rows(text, found[1]) if found is not None else None
-        if found is not None and rows is not None and type(found[0]) is dict:
-            return Header(where, length, found[0], rows)
+        if found is not None and type(found[0]) is dict:
+            leaves = leaves_of(text, found[1], memory[length:])
+            if leaves is not None:
+                return Header(where, length, found[0], leaves)
         spec = loads(text)
         pairs = spec.pop("__metadata__") if type(spec) is dict else None
         if type(pairs) is not dict:
@@ -90,7 +86,7 @@ def read_metadata(header: Header) -> dict[str, Json]:
     return _checked(header.where, header.length, parse)
 
 
-def read_tree(header: Header, memory: Bytes) -> tuple[StateTree, list[Sum]]:
+def read_tree(header: Header, memory: Bytes) -> tuple[StateTree, Sums]:
     """The tree over the bytes of the file, which are not looked at; and what every leaf must hash to, in file order.
 
     Raises:
@@ -110,21 +106,20 @@ def _checked(where: str, length: int, parse: Callable[[], T]) -> T:
         raise header_damage(where, length, f"matches its checksum, but is not as holdfast writes it: {error}") from None
 
 
-def _read_tree(header: Header, memory: Bytes) -> tuple[StateTree, list[Sum]]:
+def _read_tree(header: Header, memory: Bytes) -> tuple[StateTree, Sums]:
     structure, values = loads(_text(header, "tree")), loads(_text(header, "values"))
     if type(structure) is not dict or type(structure.get("dtypes")) is not dict:
         raise ValueError("the tree is no object with dtypes")
-    logical, data, rows = structure.pop("dtypes"), memory[header.length :], header.entries
-    leaves = leaves_of(rows, data) if isinstance(rows, list) and not logical else None
-    if leaves is None:
-        leaves = _leaves(as_json(rows) if isinstance(rows, list) else rows, logical, data)
+    logical, entries = structure.pop("dtypes"), header.entries
+    leaves = entries if isinstance(entries, list) else _leaves(entries, memory[header.length :])
+    if logical:
+        leaves = _relabelled(leaves, logical)
     digests = _digests(_text(header, "checksums"), len(leaves))
     tree = decode(structure, values, leaves)
     tied = {name: kept for name, kept in tree.aliases().items() if not name.startswith(OWN)}
     if tied != {name: kept for name, kept in header.pairs.items() if not name.startswith(OWN)}:
         raise ValueError("the pairs of names are not the tied arrays of the tree")
-    ends = accumulate([leaf.nbytes for leaf in leaves], initial=header.length)
-    return tree, list(map(Sum, ends, leaves, digests))
+    return tree, Sums(header.length, leaves, digests)
 
 
 def _text(header: Header, name: str) -> str:
@@ -134,11 +129,11 @@ def _text(header: Header, name: str) -> str:
     return text
 
 
-def _leaves(entries: dict[str, Json], logical: dict[str, Json], data: Bytes) -> list[Leaf]:
+def _leaves(entries: dict[str, Json], data: Bytes) -> list[Leaf]:
     """One a entry; they stand one behind the other and fill the data part."""
     leaves, offset, size = [], 0, len(data)
     address = arrays.address_of(data)
-    for number, (name, spec) in enumerate(entries.items()):
+    for name, spec in entries.items():
         dtype, shape, start, end = read_entry(name, spec)
         if len(spec) != 3:
             raise ValueError(f"the entry {shorten(name)} has further keys")
@@ -147,14 +142,22 @@ def _leaves(entries: dict[str, Json], logical: dict[str, Json], data: Bytes) -> 
         if end > size:
             raise ValueError(f"the entry {shorten(name)} ends at {end}, the data part at {size}")
         offset = end
-        if logical and str(number) in logical:
-            dtype, shape = _logical(name, dtype, shape, logical.pop(str(number)))
-        leaves.append(Leaf(name, dtype, shape, end - start, data[start:end], address and address + start))
+        leaves.append(Leaf(name, dtype, shape, end - start, data, address and address + start, start))
     if offset != size:
         raise ValueError(f"the entries end at {offset}, the data part at {size}")
+    return leaves
+
+
+def _relabelled(leaves: list[Leaf], logical: dict[str, Json]) -> list[Leaf]:
+    """The same leaves, some with the dtype and shape that safetensors cannot tell."""
+    found = list(leaves)
+    for number, leaf in enumerate(leaves):
+        if str(number) in logical:
+            dtype, shape = _logical(leaf.path, leaf.dtype, leaf.shape, logical.pop(str(number)))
+            found[number] = Leaf(leaf.path, dtype, shape, leaf.nbytes, leaf.holder, leaf.address, leaf.start)
     if logical:
         raise ValueError(f"there are dtypes for leaves that do not exist: {list(logical)[:4]}")
-    return leaves
+    return found
 
 
 def _logical(name: str, dtype: str, shape: tuple[int, ...], wanted: Json) -> tuple[str, tuple[int, ...]]:
@@ -168,8 +171,8 @@ def _logical(name: str, dtype: str, shape: tuple[int, ...], wanted: Json) -> tup
     return wanted, shape[:-1]
 
 
-def _digests(text: str, count: int) -> list[bytes]:
-    if len(text) != 32 * count or not _HEX.fullmatch(text):
+def _digests(text: str, count: int) -> bytes:
+    raw = bytes.fromhex(text) if len(text) == 32 * count else None
+    if raw is None or raw.hex() != text:  # fromhex() takes capitals and spaces as well
         raise ValueError(f"the checksums are not 32 hex digits for each of {count} leaves")
-    found: list[bytes] = np.frombuffer(bytes.fromhex(text), "V16").tolist()
-    return found
+    return raw

@@ -154,13 +154,14 @@ class _Reader:
         if type(children) is int:
             nodes: tuple[Node, ...] = tuple(self._value() for _ in range(count))
         else:
-            leaves, seen = self._leaves, self._seen
+            leaves, seen, most = self._leaves, self._seen, len(self._leaves)
             found: list[Node] = []
             for child in children:
                 # What most children are, at once: it is the same as node(), in a fifth of the time.
-                if type(child) is list and len(child) == 3 and child[0] == "a" and type(child[1]) is int:
-                    number, letter = child[1], child[2]
-                    if 0 <= number < len(leaves) and type(letter) is str and letter in FRAMEWORKS:
+                if type(child) is list and len(child) == 3:
+                    code, number, letter = child
+                    is_leaf = code == "a" and type(number) is int and 0 <= number < most
+                    if is_leaf and type(letter) is str and letter in FRAMEWORKS:
                         seen[number] = 1
                         found.append(Array(leaves[number], FRAMEWORKS[letter]))
                         continue

@@ -13,13 +13,14 @@ import numpy as np
 
 from holdfast.errors import CaptureError
 from holdfast.state import arrays
+from holdfast.state.tensors import are_plain, examples
 from holdfast.state.tree import Array, Key, Leaf, Node
 from holdfast.state.writes import Write
 
 MANY = 64  # arrays that are worth being looked at together
 _LOOK_AT_ARRAY = attrgetter("dtype", "flags.c_contiguous", "flags.writeable")
 _LOOK_AT_TENSOR = attrgetter("dtype", "layout", "is_cpu", "is_nested")
-_SHAPE = attrgetter("shape")
+_SHAPE, _NBYTES, _DTYPE = attrgetter("shape"), attrgetter("nbytes"), attrgetter("dtype")
 _names: dict[object, str] = {}  # of dtypes of numpy and torch, by the dtype
 
 
@@ -55,30 +56,31 @@ def usual_writes(nodes: Sequence[Node], targets: Sequence[Any], path: str, keys:
     kinds = set(map(type, targets))
     if len(targets) < MANY or len(kinds) > 1 or set(map(type, nodes)) != {Array}:
         return None
+    leaves = [node.leaf for node in nodes if node.view is None]  # type: ignore[union-attr]
+    if len(leaves) != len(nodes):
+        return None
+    shapes, sizes = list(map(_SHAPE, leaves)), list(map(_NBYTES, leaves))
     torch, arrays_of = sys.modules.get("torch"), "numpy"
     found: set[tuple[Any, ...]]
     if kinds == {np.ndarray}:
         found = set(map(_LOOK_AT_ARRAY, targets))
-        addresses = [one.ctypes.data for one in targets] if len(found) == 1 else []
         _, *others = found.pop()
-        usual = others == [True, True]
+        usual = others == [True, True] and shapes == list(map(_SHAPE, targets))
     elif torch is not None and kinds <= {torch.Tensor, torch.nn.Parameter}:
         tensor, arrays_of = torch.Tensor, "torch"
-        found = set(map(_LOOK_AT_TENSOR, targets))
+        some = examples(targets, shapes)
+        found = set(map(_LOOK_AT_TENSOR, some))
         _, *others = found.pop()
-        usual = others == [torch.strided, True, False] and all(map(tensor.is_contiguous, targets))
-        questions = (tensor.is_neg, tensor.is_inference, *([tensor.is_conj] if targets[0].is_complex() else ()))
-        usual = usual and not any(any(map(asked, targets)) for asked in questions)
-        addresses = list(map(tensor.data_ptr, targets)) if usual else []
+        usual = others == [torch.strided, True, False] and are_plain(some, targets[0].is_complex())
+        wanted = shapes if some is targets else list(dict.fromkeys(shapes))
+        usual = usual and not any(map(tensor.is_inference, some)) and wanted == list(map(_SHAPE, some))
     else:
         return None
-    leaves = [node.leaf for node in nodes if node.view is None]  # type: ignore[union-attr]
-    name, sizes = _name(targets[0], arrays_of), [leaf.nbytes for leaf in leaves]
-    if not usual or found or len(leaves) != len(nodes) or not all(sizes):
+    name = _name(targets[0], arrays_of)
+    if not usual or found or not all(sizes) or set(map(_DTYPE, leaves)) != {name}:
         return None
-    if {leaf.dtype for leaf in leaves} != {name} or [leaf.shape for leaf in leaves] != list(map(_SHAPE, targets)):
-        return None
-    sources = [_source_of(leaf) for leaf in leaves]
+    addresses = [one.ctypes.data for one in targets] if arrays_of == "numpy" else list(map(tensor.data_ptr, targets))
+    sources = [leaf.address or _source_of(leaf) for leaf in leaves]
     places = zip(repeat(path), keys, strict=False)
     return list(map(Write, places, nodes, targets, repeat(arrays_of), repeat(name), addresses, sizes, sources))
 

@@ -115,7 +115,7 @@ class _Plan:
         with collector_paused():  # it would run again and again over what is only growing
             finish = self.visit(node, target, path)
             self.misfits.raise_any()
-            if not self.is_part and writes.would_change(self.writes, StateTree(node).leaves()):
+            if not self.is_part and writes.would_change(self.writes, [one.leaf for one in StateTree(node).holders()]):
                 self.forget()
                 finish = self.visit(detached(node), target, path)
             writes.prepare(self.writes, self.misfits)
@@ -280,13 +280,15 @@ class _Plan:
             return self._taken(node, target, parts, path)
         later: list[tuple[int, Finish]] = []  # children that are yet to be made
         found, rest = fit.children_for(node, parts.keys, parts.kind)
-        ordered = [key for key in found if parts.kind == "OrderedDict" and node.kind != "untyped"]
-        today = dict(zip(parts.keys, parts.children, strict=True))
-        keys = list(dict.fromkeys((*ordered, *parts.keys)))
-        children = [today[key] for key in keys]
+        keys, children = list(parts.keys), list(parts.children)
+        if parts.kind == "OrderedDict" and node.kind != "untyped" and list(found) != keys[: len(found)]:
+            today = dict(zip(keys, children, strict=True))
+            keys = list(dict.fromkeys((*found, *keys)))
+            children = [today[key] for key in keys]
         writes = None
         if len(found) == len(keys):
-            writes = usual_writes([found[key] for key in keys], children, path, keys)
+            nodes = list(found.values()) if node.keys == parts.keys else [found[key] for key in keys]
+            writes = usual_writes(nodes, children, path, keys)
             self.writes += writes or []
         for position, (key, child) in enumerate(zip(keys, children, strict=True)) if writes is None else ():
             if key in found:

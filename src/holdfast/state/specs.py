@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from operator import attrgetter, eq
 from typing import Any
 
@@ -18,6 +17,7 @@ from holdfast.errors import CaptureError
 from holdfast.state import arrays
 from holdfast.state.reading import Reading
 from holdfast.state.sharing import Extent, extent_of
+from holdfast.state.tensors import are_plain, guard
 from holdfast.state.tree import Array, Leaf
 
 
@@ -171,13 +171,13 @@ class _Torch(_Group):
     def __init__(self, members: list[tuple[int, Array]]) -> None:
         super().__init__(members)
         self._complex = any(dtype.is_complex for dtype in set(self._dtypes))  # only these can be conjugated
-        self._are_same = _guard([node.leaf.source for _, node in members], self._complex)
+        self._are_same = guard([node.leaf.source for _, node in members], self._complex)
 
     def compare(self, mine: list[Any]) -> list[int]:
         if self._are_same(*mine):
             return list(map(sys.modules["torch"].Tensor.data_ptr, mine))
         addresses = super().compare(mine)
-        self._are_same = _guard(mine, self._complex)  # they differ from the last ones in what does not matter here
+        self._are_same = guard(mine, self._complex)  # they differ from the last ones in what does not matter here
         return addresses
 
     def check_kinds(self, mine: list[Any]) -> None:
@@ -189,39 +189,11 @@ class _Torch(_Group):
         return map(sys.modules["torch"].Tensor.size, mine)  # takes two thirds of the time of .shape
 
     def addresses(self, mine: list[Any]) -> list[int]:
-        if _are_plain(mine, self._complex):
+        if are_plain(mine, self._complex):
             return list(map(sys.modules["torch"].Tensor.data_ptr, mine))
         for one in mine:
             arrays.check(one, "torch")
         return super().addresses(mine)
-
-
-def _are_plain(tensors: list[Any], are_complex: bool) -> bool:
-    """Whether the bytes of each lie in main memory as they are to be stored."""
-    tensor = sys.modules["torch"].Tensor
-    if not (all(map(_IS_CPU, tensors)) and all(map(tensor.is_contiguous, tensors))):
-        return False
-    return not any(map(tensor.is_neg, tensors)) and not (are_complex and any(map(tensor.is_conj, tensors)))
-
-
-def _guard(tensors: list[Any], are_complex: bool) -> Callable[..., bool]:
-    """A function of as many tensors that says, of all in one call, whether types, dtypes, shapes, strides, devices and
-    marks (conjugated, negated, requires_grad) are those of these; it may say no without need.
-
-    torch.compile asks in the same way, by a class that is no public name: where it is missing, the answer is no.
-    """
-    with suppress(AttributeError, TypeError, ValueError, RuntimeError):
-        if _are_plain(tensors, are_complex):
-            guards = sys.modules["torch"]._C._dynamo.guards
-            same: Callable[..., bool] = guards.TensorGuards(
-                *tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None
-            ).check
-            return same
-    return _never
-
-
-def _never(*tensors: Any) -> bool:
-    return False
 
 
 class _Jax(_Group):
@@ -242,4 +214,3 @@ class _Jax(_Group):
 
 _DTYPE: Callable[[Any], Any] = attrgetter("dtype")
 _SHAPE: Callable[[Any], Any] = attrgetter("shape")
-_IS_CPU: Callable[[Any], bool] = attrgetter("is_cpu")

@@ -8,7 +8,7 @@ the same `Leaf` object under two nodes is one array under two names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -31,8 +31,17 @@ class Leaf:
     dtype: str  # a name of state/dtypes.py
     shape: tuple[int, ...]
     nbytes: int
-    source: Any  # a live numpy, torch or jax array; or one-dimensional uint8 numpy memory in C order (a file's, bytes')
+    holder: Any  # what `source` is, or what it is a part of
     address: int = 0  # of `source` in main memory, in C order, where that is known
+    start: int = -1  # in bytes, of `source` in its holder; -1: it is the holder
+
+    @property
+    def source(self) -> Any:
+        """A live numpy, torch or jax array; or one-dimensional uint8 numpy memory in C order (a file's, bytes').
+
+        A part of a file is an array of its own only once it is asked for: tens of thousands would scatter in memory.
+        """
+        return self.holder if self.start < 0 else self.holder[self.start : self.start + self.nbytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +156,11 @@ SHARED = "~shared"  # the first name of leaves of raw bytes that several overlap
 
 def _name_leaves(above: str, branch: Branch, named: set[Leaf], aliases: dict[str, str]) -> None:
     """StateTree.aliases for one branch; `above` stands before every name in it."""
-    for key, child in zip(branch.keys, branch.children, strict=True):
+    for name, child in zip(escape_all(branch.keys), branch.children, strict=True):
         kind = type(child)
         if kind is Value:
             continue
-        path = above + escape(key) if branch.kind else ROOT_LEAF
+        path = above + name if branch.kind else ROOT_LEAF
         if kind is Branch:
             _name_leaves(path + "/", child, named, aliases)  # type: ignore[arg-type]
             continue
@@ -216,6 +225,15 @@ def escape(key: Key) -> str:
         parts = [escape(part) for part in key]
         return "~t" + "".join(f"{len(part)}:{part}" for part in parts)
     raise TypeError(f"a key must be str, int, bool, float, bytes, None or a tuple of these, not {type(key).__name__}")
+
+
+def escape_all(keys: Sequence[Key]) -> Sequence[str]:
+    """`escape` of each, at once where all are names that stand as they are."""
+    if {str}.issuperset(map(type, keys)):
+        text = "\n" + "\n".join(keys)  # type: ignore[arg-type]
+        if all(keys) and text.isascii() and "~" not in text and "/" not in text and "\n__" not in text:
+            return keys  # type: ignore[return-value]
+    return [escape(key) for key in keys]
 
 
 def unescape(name: str) -> Key:

@@ -7,6 +7,7 @@ arrays of the snapshot say of one byte must agree.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,12 +63,13 @@ def write_of(at: str | tuple[str, Key], node: Array, target: Any, framework: str
     return Write(at, node, target, framework, dtype, address, target.nbytes if address else 0, source)
 
 
-def would_change(writes: list[Write], leaves: list[Leaf]) -> bool:
+def would_change(writes: list[Write], leaves: Iterable[Leaf]) -> bool:
     """Whether a write may change what a later one copies: a state that was captured from the arrays it goes into."""
+    captured = [leaf for leaf in leaves if leaf.start < 0]  # others are parts of a file's memory
     sources = [
         extent
-        for leaf in leaves
-        if not (type(leaf.source) is np.ndarray and not leaf.source.flags.writeable)  # a file's memory is not
+        for leaf in captured
+        if not (type(leaf.source) is np.ndarray and not leaf.source.flags.writeable)
         and (framework := arrays.framework_of(leaf.source)) is not None
         and (extent := sharing.extent_of(leaf.source, framework)) is not None
     ]
