@@ -32,7 +32,7 @@ _PAIRS_AT = len(_BEGINNING)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header that matches its sum, its JSON parsed and not looked at yet; most entries are read in the same pass."""
+    """A header that matches its sum, its JSON parsed and not looked at yet, but for entries as a writer writes them."""
 
     where: str
     length: int  # bytes, length prefix included; the data part follows
@@ -67,7 +67,8 @@ def read_header(memory: Bytes, where: str) -> Header:
             raise ValueError("it is no object with another under '__metadata__'")
         return Header(where, length, pairs, spec)
 
-    return _checked(where, length, parse)
+    with collector_paused():
+        return _checked(where, length, parse)
 
 
 def read_metadata(header: Header) -> dict[str, Json]:
