@@ -25,7 +25,6 @@ from holdfast.state import (
     generators,
     lookup,
     protocols,
-    sharing,
     stock,
     update_rules,
     values,
@@ -40,7 +39,7 @@ from holdfast.state.loading import Assign, Copied, Load, Step, detached, run_ste
 from holdfast.state.placing import usual_write, usual_writes
 from holdfast.state.today import alike, captured, is_hollow, typed
 from holdfast.state.tree import Array, Branch, Key, Node, StateTree, Value, join
-from holdfast.state.writes import Write, write_of
+from holdfast.state.writes import Write, hold, is_all_of, write_of
 
 Finish = Callable[[], Any]
 Change = Callable[[], None]
@@ -225,9 +224,9 @@ class _Plan:
             return lambda: target
         today = Capture(target, at=path)
         held: list[Write] = []
-        fit.compare(self.misfits, today.owners, node, today.tree.root, path, partial(_hold, held))
+        fit.compare(self.misfits, today.owners, node, today.tree.root, path, partial(hold, held))
         self.writes += held
-        if stock.is_module(target) and _is_all_of(held, today.tree):
+        if stock.is_module(target) and is_all_of(held, today.tree):
             for write in held:
                 write.held = False
             self.steps.append(Copied(path))
@@ -384,20 +383,3 @@ class _Plan:
             new = {str(key): child for key, child in zip(keys, children, strict=True) if child is not today[key]}
             self.whole.steps.append(Assign(path, target, new))
         return target
-
-
-def _hold(held: list[Write], path: str, node: Array, today: Array) -> None:
-    """An array that a load method is going to write."""
-    live = today.leaf.source
-    write = write_of(path, node, live, arrays.framework_of(live) or "numpy", arrays.dtype_name(today))
-    write.held = True
-    if today.view is not None:
-        write.address, write.source, write.window = 0, 0, sharing.extent_of_node(today)
-    held.append(write)
-
-
-def _is_all_of(held: list[Write], today: StateTree) -> bool:
-    """Whether writing these writes all that a module holds, which is arrays that may be written to."""
-    nodes = [node for node in today.holders() if isinstance(node, Array) and node.view is None]
-    writable = [node for node in nodes if arrays.refuses_writes(node.leaf.source, node.framework) is None]
-    return len(list(today.holders())) == len(writable) == len(held)

@@ -17,7 +17,7 @@ from holdfast.errors import MismatchError
 from holdfast.state import arrays, dtypes, moving, sharing
 from holdfast.state.fit import Misfits
 from holdfast.state.sharing import Extent
-from holdfast.state.tree import Array, Key, Leaf, join
+from holdfast.state.tree import Array, Key, Leaf, StateTree, join
 
 
 @dataclass(eq=False, slots=True)
@@ -61,6 +61,23 @@ def write_of(at: str | tuple[str, Key], node: Array, target: Any, framework: str
     as_it_lies = address and node.view is None and leaf.dtype == dtype
     source = (leaf.address or arrays.address_of(leaf.source)) if as_it_lies else 0
     return Write(at, node, target, framework, dtype, address, target.nbytes if address else 0, source)
+
+
+def hold(held: list[Write], path: str, node: Array, today: Array) -> None:
+    """An array that a load method is going to write."""
+    live = today.leaf.source
+    write = write_of(path, node, live, arrays.framework_of(live) or "numpy", arrays.dtype_name(today))
+    write.held = True
+    if today.view is not None:
+        write.address, write.source, write.window = 0, 0, sharing.extent_of_node(today)
+    held.append(write)
+
+
+def is_all_of(held: list[Write], today: StateTree) -> bool:
+    """Whether writing these writes all that a module holds, which is arrays that may be written to."""
+    nodes = [node for node in today.holders() if isinstance(node, Array) and node.view is None]
+    writable = [node for node in nodes if arrays.refuses_writes(node.leaf.source, node.framework) is None]
+    return len(list(today.holders())) == len(writable) == len(held)
 
 
 def would_change(writes: list[Write], leaves: Iterable[Leaf]) -> bool:
