@@ -6,6 +6,7 @@ A sample is a dict with "what"; saving.py, growth.py, peak.py and loop.py say wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from statistics import median
 from typing import Any
 
 from contestants import COPYING, LIGHTNING, NONE, OURS, PEERS, SHIPPED, TORCHSNAPSHOT, TUNED, WRITERS
@@ -15,6 +16,7 @@ Sample = dict[str, Any]
 Samples = list[Sample]
 MIB = 1 << 20
 FIXED_S = 0.0005  # what a snapshot of nothing may take
+NOTHING = 4096  # bytes of a state: what its snapshot takes is what every one takes, whatever its size
 
 
 def rows(samples: Samples) -> list[Row]:
@@ -43,6 +45,8 @@ def _saving(samples: Samples) -> Iterator[Row]:
     for name in (OURS, *(name for name in WRITERS if name not in (OURS, "holdfast Simple"))):
         found = list(chosen(samples, "save", state="a", contestant=name))
         yield Row(f"stall, warm / one memcpy: {name}", spread(s["stall_s"] / s["memcpy_s"] for s in found), 1.15)
+    bare = spread(s["stall_s"] / s["floor_s"] for s in chosen(samples, "save", state="a", contestant=OURS))
+    yield Row(f"stall, warm / a bare copy by all processors: {OURS}", bare, None)
     firsts = [s["stall_s"] / s["memcpy_s"] for s in chosen(samples, "first", warmed=True) if s["prepared"]]
     why = "" if firsts else _why(samples, "prepare")
     yield Row("stall of the first snapshot after 2 s of warm-up / one memcpy", spread(firsts), 1.5, note=why)
@@ -55,7 +59,10 @@ def _saving(samples: Samples) -> Iterator[Row]:
 def _against_peers(samples: Samples) -> Iterator[Row]:
     stall, fsynced = _saves(samples, OURS, "stall_s"), _saves(samples, OURS, "fsynced_s")
     for peer, limit in ((SHIPPED, 0.25), (TORCHSNAPSHOT, 0.25), (LIGHTNING, 0.35), (TUNED, 0.8)):
-        yield Row(f"stall / {peer}", paired(stall, _saves(samples, peer, "stall_s")), limit, note=_why(samples, peer))
+        theirs = _saves(samples, peer, "stall_s")
+        yield Row(f"stall / {peer}", paired(stall, theirs), limit, note=_why(samples, peer))
+        floor = paired(_saves(samples, peer, "floor_s"), theirs)
+        yield Row(f"its floor: a bare copy by all processors / {peer}", floor, None)
     yield Row(f"until fsynced / {TUNED}", paired(fsynced, _saves(samples, TUNED, "fsynced_s")), 0.4)
     best = fastest(_saves(samples, peer, "fsynced_s") for peer in PEERS)
     yield Row("until fsynced / the fastest of all peers in that round", paired(fsynced, best), 0.95)
@@ -110,17 +117,30 @@ def _loop(samples: Samples) -> Iterator[Row]:
 
 
 def _growth(samples: Samples) -> Iterator[Row]:
-    what = "growth by bytes: dearest / cheapest (stall - 0.5 ms) per byte"
-    for spinning, name, most in ((False, what, 1.3), (True, f"{what}, while torch's threads spin", None)):
-        costs: dict[int, list[float]] = {}
-        for sample in chosen(samples, "bytes", spinning=spinning):
-            costs.setdefault(sample["size_bytes"], []).append((sample["stall_s"] - FIXED_S) / sample["size_bytes"])
-        sizes = f"{min(costs) // MIB} MiB to {max(costs) // MIB} MiB" if costs else ""
-        yield Row(name, Spread((flatness(costs),)) if len(costs) > 1 else None, most, note=sizes)
+    what = "growth by bytes: dearest / cheapest"
+    for spinning, where, most in ((False, "", 1.3), (True, ", while torch's threads spin", None)):
+        found = list(chosen(samples, "bytes", spinning=spinning))
+        nothing = [s["stall_s"] for s in found if s["size_bytes"] == NOTHING]
+        found = [s for s in found if s["size_bytes"] > NOTHING]
+        yield _grown(f"{what} (stall - 0.5 ms) per byte{where}", found, "stall_s", FIXED_S, most)
+        if nothing:
+            fixed_s = median(nothing)
+            words = f"(stall - what a state of {NOTHING // 1024} KiB takes, {1000 * fixed_s:.2f} ms) per byte"
+            yield _grown(f"{what} {words}{where}", found, "stall_s", fixed_s, None)
+        yield _grown(f"{what} second per byte of a bare copy{where}", found, "floor_s", 0.0, None)
     counts = sorted({sample["leaves"] for sample in chosen(samples, "leaves")})
     for count in counts or [100, 1_000, 10_000, 100_000]:
         ratios = spread(s["stall_s"] / s["bare_s"] for s in chosen(samples, "leaves", leaves=count))
         yield Row(f"stall / (bare walk + _foreach_copy_), {count:,} leaves of 1 KiB", ratios, 1.5)
+
+
+def _grown(what: str, found: Samples, field: str, fixed_s: float, most: float | None) -> Row:
+    """How much dearer a byte is at one size than at another."""
+    costs: dict[int, list[float]] = {}
+    for sample in found:
+        costs.setdefault(sample["size_bytes"], []).append((sample[field] - fixed_s) / sample["size_bytes"])
+    sizes = f"{min(costs) // MIB} MiB to {max(costs) // MIB} MiB" if costs else ""
+    return Row(what, Spread((flatness(costs),)) if len(costs) > 1 else None, most, note=sizes)
 
 
 def _why(samples: Samples, name: str) -> str:

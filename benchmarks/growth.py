@@ -15,6 +15,7 @@ import torch
 import contestants
 import yardsticks
 from contestants import Absent, Holdfast
+from floor import Floor
 from saving import remove
 from states import MIB, make
 
@@ -70,6 +71,7 @@ def by_bytes(args: dict[str, Any], emit: Emit) -> None:
     copiers = {
         size: yardsticks.Copier((one.data_ptr(), one.nbytes) for one in state.tensors) for size, state in states.items()
     }
+    floors = {size: Floor(copier) for size, copier in copiers.items()}
     savers = {size: Holdfast(contestants.OURS, folder / f"bytes{size}") for size in states}
     for number in range(args["rounds"] + 1):
         turns = [(size, spinning) for size in states for spinning in (False, True) for _ in range(_turns(size))]
@@ -78,6 +80,8 @@ def by_bytes(args: dict[str, Any], emit: Emit) -> None:
             rewrite(spinning)
             memcpy_s = copiers[size].seconds()
             rewrite(spinning)
+            floor_s = floors[size].seconds()
+            rewrite(spinning)
             path = savers[size].path_of(1000 * number + turn)
             began = time.perf_counter()
             finish = savers[size].save(states[size], path)
@@ -85,8 +89,8 @@ def by_bytes(args: dict[str, Any], emit: Emit) -> None:
             finish()
             remove(path)
             if number:
-                sample = {"size_bytes": states[size].size_bytes, "stall_s": stall_s, "memcpy_s": memcpy_s}
-                emit({"what": "bytes", "spinning": spinning, **sample})
+                sample = {"stall_s": stall_s, "memcpy_s": memcpy_s, "floor_s": floor_s}
+                emit({"what": "bytes", "spinning": spinning, "size_bytes": states[size].size_bytes, **sample})
     for saver in savers.values():
         saver.close()
 

@@ -27,7 +27,7 @@ import goals
 import machine
 import report
 from contestants import COPYING, LIGHTNING, ORBAX, OURS, PEERS, SHIPPED, SYNCHRONOUS, TORCHSNAPSHOT, TUNED, WRITERS
-from goals import MIB, Samples
+from goals import MIB, NOTHING, Samples
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("a", "b", "c", "first", "memory", "loop", "bytes", "leaves", "moment")
@@ -107,7 +107,7 @@ def plan(options: argparse.Namespace, chance: random.Random) -> Iterator[Cell]:
     if "first" in options.only:
         yield _cell("first", [OURS], chance, state="a", rounds=options.rounds, unwarmed=3, warm_up_s=2.0)
     if "bytes" in options.only:
-        sizes = [size * MIB for size in (16, 64, 256, 1024, 4096)]
+        sizes = [NOTHING, *(size * MIB for size in (16, 64, 256, 1024, 4096))]
         yield _cell("bytes", [OURS], chance, sizes=sizes, rounds=options.rounds)
     if "leaves" in options.only:
         yield _cell("leaves", [OURS], chance, counts=[100, 1_000, 10_000, 100_000], rounds=options.rounds)

@@ -20,6 +20,7 @@ import torch
 import contestants
 import yardsticks
 from contestants import Absent, Contestant, Holdfast
+from floor import Floor
 from states import State, make
 
 Emit = Callable[[dict[str, Any]], None]
@@ -60,6 +61,7 @@ class Session:
         self._paths: dict[str, Path] = {}
         self._flat: Path | None = None
         self._copier = yardsticks.Copier((one.data_ptr(), one.nbytes) for one in state.tensors)
+        self._floor = Floor(self._copier)
         self._read: tuple[int, int] | None = None
         self._copier.seconds()
 
@@ -87,6 +89,7 @@ class Session:
         if isinstance(contestant, Holdfast) and number > 0:
             sample["raw_write_s"] = self._copier.write_seconds(raw)
         path = contestants.path_for(contestant, self._folder, number)
+        sample["floor_s"] = self._floor.seconds()
         sample["memcpy_s"] = self._copier.seconds()
         try:
             sample |= timed_save(contestant, self._state, path)

@@ -31,6 +31,9 @@ class Copier:
 
     Args:
         leaves: address and bytes of each.
+
+    Attributes:
+        copies: to, from, bytes.
     """
 
     def __init__(self, leaves: Iterable[tuple[int, int]]) -> None:
@@ -42,16 +45,16 @@ class Copier:
         self.map = mmap.mmap(self._fd, 0)
         populate(self.map)
         at = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        self._copies = []
+        self.copies: list[tuple[int, int, int]] = []
         for address, size in leaves:
-            self._copies.append((at, address, size))
+            self.copies.append((at, address, size))
             at += -(-size // 64) * 64
 
     def seconds(self) -> float:
         """Copy once."""
         memcpy = _libc.memcpy
         began = time.perf_counter()
-        for to, source, size in self._copies:
+        for to, source, size in self.copies:
             memcpy(to, source, size)
         return time.perf_counter() - began
 

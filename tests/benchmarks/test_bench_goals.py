@@ -18,7 +18,7 @@ MIB = 1 << 20
 def save(name, number, stall_s, fsynced_s, state="a", **more):
     return {
         "what": "save", "state": state, "contestant": name, "round": number, "stall_s": stall_s,
-        "fsynced_s": fsynced_s, "memcpy_s": 0.1, **more,
+        "fsynced_s": fsynced_s, "memcpy_s": 0.1, "floor_s": 0.08, **more,
     }  # fmt: skip
 
 
@@ -89,12 +89,34 @@ def test_the_training_loop_is_compared_slice_by_slice_with_every_peer():
     assert row(samples, f"training loop / the same with {TUNED}").verdict == "not measured"
 
 
-def test_growth_takes_off_what_a_snapshot_of_nothing_costs():
-    samples = [
-        {"what": "bytes", "spinning": False, "size_bytes": size * MIB, "stall_s": 0.0005 + cost * size}
-        for size, cost in ((16, 1e-4), (4096, 1.2e-4))
-    ]
+def grown(fixed_s, costs):
+    """Samples of stalls of a fixed part and a cost per MiB; a bare copy takes three quarters of the latter."""
+    return [
+        {"what": "bytes", "spinning": False, "size_bytes": int(size * MIB), "stall_s": fixed_s + cost * size,
+         "floor_s": 0.75 * cost * size}
+        for size, cost in costs
+    ]  # fmt: skip
+
+
+def test_growth_takes_off_what_a_snapshot_of_nothing_may_cost():
+    samples = grown(0.0005, [(16, 1e-4), (4096, 1.2e-4)])
     assert row(samples, "growth by bytes").found.median == pytest.approx(1.2)
+    assert row(samples, "growth by bytes: dearest / cheapest second per byte of a bare").found.median == pytest.approx(
+        1.2
+    )
+
+
+def test_growth_also_takes_off_what_a_snapshot_of_nothing_does_cost():
+    samples = grown(0.0002, [(goals.NOTHING / MIB, 0.0), (16, 1e-4), (4096, 1e-4)])
+    assert row(samples, "growth by bytes").found.median == pytest.approx(1.6 / 1.3, rel=0.01)
+    assert row(samples, "growth by bytes: dearest / cheapest (stall - what a").found.median == pytest.approx(1.0)
+    assert "0.20 ms" in row(samples, "growth by bytes: dearest / cheapest (stall - what a").what
+
+
+def test_beside_each_peer_stands_what_the_bare_copy_would_need_of_its_stall():
+    samples = [save(OURS, 1, 0.1, 1.0), save(SHIPPED, 1, 0.25, 2.0)]
+    assert row(samples, "stall, warm / a bare copy").found.median == pytest.approx(1.25)
+    assert row(samples, f"its floor: a bare copy by all processors / {SHIPPED}").found.median == pytest.approx(0.32)
 
 
 def test_a_first_snapshot_without_memory_made_ready_says_why_it_is_missing():
