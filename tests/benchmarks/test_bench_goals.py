@@ -119,6 +119,12 @@ def test_beside_each_peer_stands_what_the_bare_copy_would_need_of_its_stall():
     assert row(samples, f"its floor: a bare copy by all processors / {SHIPPED}").found.median == pytest.approx(0.32)
 
 
+def test_beside_the_tuned_peer_stands_what_a_bare_copy_and_a_bare_write_need_of_its_time():
+    samples = [save(OURS, 1, 0.1, 0.6, raw_write_s=0.42), save(TUNED, 1, 0.25, 1.0)]
+    assert row(samples, f"until fsynced / {TUNED}").verdict == "does not hold"
+    assert row(samples, "its floor: (a bare copy + raw").found.median == pytest.approx(0.5)
+
+
 def test_a_first_snapshot_without_memory_made_ready_says_why_it_is_missing():
     found = row([{"what": "absent", "contestant": "prepare", "why": "no prepare()"}], "stall of the first snapshot")
     assert (found.verdict, found.note) == ("not measured", "no prepare()")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from format.drawn_trees import keys, trees
 from format.handmade import array, branch, grow, leaf, memory, packed, value, window
-from holdfast.state.tree import Array, Branch, StateTree, escape, join, unescape
+from holdfast.state.tree import Array, Branch, StateTree, escape, escape_all, join, unescape
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,12 @@ def test_no_name_is_empty_or_holds_a_slash_or_begins_like_a_name_of_safetensors_
 def test_two_keys_never_share_a_name(one, other):
     same = repr(one) == repr(other)  # tells types apart, and NaN from nothing
     assert (escape(one) == escape(other)) == same
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("a_~/\né", max_size=4), max_size=4) | st.lists(st.text("a_\n", max_size=4) | keys, max_size=4))
+def test_many_keys_have_the_names_that_each_has_alone(many):
+    assert list(escape_all(many)) == [escape(key) for key in many]
 
 
 @settings(deadline=None)
