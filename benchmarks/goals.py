@@ -121,17 +121,18 @@ def _loop(samples: Samples) -> Iterator[Row]:
 
 
 def _growth(samples: Samples) -> Iterator[Row]:
-    what = "growth by bytes: dearest / cheapest"
-    for spinning, where, most in ((False, "", 1.3), (True, ", while torch's threads spin", None)):
-        found = list(chosen(samples, "bytes", spinning=spinning))
-        nothing = [s["stall_s"] for s in found if s["size_bytes"] == NOTHING]
-        found = [s for s in found if s["size_bytes"] > NOTHING]
-        yield _grown(f"{what} (stall - 0.5 ms) per byte{where}", found, "stall_s", FIXED_S, most)
-        if nothing:
-            fixed_s = median(nothing)
-            words = f"(stall - what a state of {NOTHING // 1024} KiB takes, {1000 * fixed_s:.2f} ms) per byte"
-            yield _grown(f"{what} {words}{where}", found, "stall_s", fixed_s, None)
-        yield _grown(f"{what} second per byte of a bare copy{where}", found, "floor_s", 0.0, None)
+    what, taken_off = "growth by bytes: dearest / cheapest", "(stall - 0.5 ms) per byte"
+    found = list(chosen(samples, "bytes", spinning=False))
+    nothing = [s["stall_s"] for s in found if s["size_bytes"] == NOTHING]
+    found = [s for s in found if s["size_bytes"] > NOTHING]
+    yield _grown(f"{what} {taken_off}", found, "stall_s", FIXED_S, 1.3)
+    yield _grown("the same, if the stall were a bare copy by all processors", found, "floor_s", FIXED_S, None)
+    fixed_s = median(nothing) if nothing else 0.0
+    words = f"(stall - what a state of {NOTHING // 1024} KiB takes, {1000 * fixed_s:.2f} ms) per byte"
+    yield _grown(f"{what} {words}", found if nothing else [], "stall_s", fixed_s, None)
+    yield _grown(f"{what} bare copy per byte", found, "floor_s", 0.0, None)
+    spinning = [s for s in chosen(samples, "bytes", spinning=True) if s["size_bytes"] > NOTHING]
+    yield _grown(f"{what} {taken_off}, while torch's threads spin", spinning, "stall_s", FIXED_S, None)
     counts = sorted({sample["leaves"] for sample in chosen(samples, "leaves")})
     for count in counts or [100, 1_000, 10_000, 100_000]:
         ratios = spread(s["stall_s"] / s["bare_s"] for s in chosen(samples, "leaves", leaves=count))

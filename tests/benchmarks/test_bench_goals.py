@@ -101,9 +101,9 @@ def grown(fixed_s, costs):
 def test_growth_takes_off_what_a_snapshot_of_nothing_may_cost():
     samples = grown(0.0005, [(16, 1e-4), (4096, 1.2e-4)])
     assert row(samples, "growth by bytes").found.median == pytest.approx(1.2)
-    assert row(samples, "growth by bytes: dearest / cheapest second per byte of a bare").found.median == pytest.approx(
-        1.2
-    )
+    assert row(samples, "growth by bytes: dearest / cheapest bare copy").found.median == pytest.approx(1.2)
+    alone = row(samples, "the same, if the stall were a bare copy")
+    assert alone.found.median == pytest.approx((0.9e-4 - 0.0005 / 4096) / (0.75e-4 - 0.0005 / 16))
 
 
 def test_growth_also_takes_off_what_a_snapshot_of_nothing_does_cost():
