@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import import_module
 from typing import Any, TypeVar
@@ -126,7 +125,7 @@ def _restore(source: Any, target: T, subtree: str, strict: bool, casting: str, v
         tree = _part(_captured(source), subtree)
         restored = restore_tree(tree, target, strict=strict, casting=casting)
         return restored
-    with collector_paused(), opened(source, whole=verify, room=room) as file, _naming(file.where):
+    with collector_paused(), opened(source, whole=verify, room=room) as file, _Naming(file.where):
         tree = _part(file.tree(), subtree)
         if verify:
             file.verify(tree.leaves() if subtree else None)
@@ -164,7 +163,7 @@ def load(
         ModuleNotFoundError: the framework is not installed.
     """
     _check_framework(framework, device)
-    with opened(source, writable=framework == "torch") as file, _naming(file.where):
+    with opened(source, writable=framework == "torch") as file, _Naming(file.where):
         tree = _part(file.tree(), subtree)
         if verify:
             file.verify(tree.leaves() if subtree else None)
@@ -292,15 +291,24 @@ def _check_same(source: object, path: str, found: Facts | Snapshot | None) -> No
         )
 
 
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Errors about what a file holds say which file."""
-    try:
-        yield
-    except (MismatchError, DamagedError, UnknownFormatError, NotFoundError) as error:
-        if str(error).startswith(f"{where}: "):
-            raise
-        raise type(error)(f"{where}: {error}") from error.__cause__
+class _Naming:
+    """Errors about what a file holds say which file.
+
+    Not a generator: with Python 3.13 one that raises another error is in a cycle with it, and what the error's frames
+    hold, the file's map among it, would stay until the collector comes.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, MismatchError | DamagedError | UnknownFormatError | NotFoundError):
+            return
+        if not str(error).startswith(f"{self._where}: "):
+            raise type(error)(f"{self._where}: {error}") from error.__cause__
 
 
 def _refuse_directory(path: str) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -100,7 +101,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def live(folder: Path, kind: str, worker: str) -> Life:
     """One trainer, from its start to its end by SIGKILL."""
-    command = [sys.executable, "-c", TRAINER, str(folder), kind, worker]
+    quiet = ["-W", "ignore:This process"]  # of Python 3.12 and later, at a fork of a process that has threads
+    command = [sys.executable, *quiet, "-c", TRAINER, str(folder), kind, worker]
     with (folder / "errors").open("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
             assert process.stdout is not None
@@ -169,7 +171,11 @@ def test_trainers_that_are_killed_right_after_the_call_lose_no_snapshot_and_leav
         pytest.importorskip("torch")
     before = shared_memory()
     kill_again_and_again(folder / "killed", kind.__name__, worker, KILLS)
-    assert shared_memory() - before == set()
+    left, end = shared_memory() - before, time.monotonic() + 30
+    while left and time.monotonic() < end:  # another program's, which comes and goes; what is left behind stays
+        time.sleep(0.05)
+        left &= shared_memory()
+    assert left == set()
 
 
 SLOW = """

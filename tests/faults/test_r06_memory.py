@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
 from faults.broken import use_broken_copy
@@ -11,12 +13,18 @@ from faults.r06_memory import campaign, sweep
 COUNT = 200
 
 
-@pytest.mark.timeout(600)
-def test_a_lack_of_memory_is_a_clean_error(tmp_path):
+@contextmanager
+def skipping():
     try:
-        outcome = campaign(COUNT, folder=tmp_path)
+        yield
     except Unavailable as why:
         pytest.skip(str(why))
+
+
+@pytest.mark.timeout(600)
+def test_a_lack_of_memory_is_a_clean_error(tmp_path):
+    with skipping():
+        outcome = campaign(COUNT, folder=tmp_path)
     assert outcome.bad == ()
     assert outcome.tried >= COUNT
 
@@ -35,5 +43,6 @@ def test_a_lack_of_memory_is_a_clean_error(tmp_path):
 )
 def test_what_is_left_undone_after_an_error_is_found(tmp_path, monkeypatch, module, old, new):
     use_broken_copy(monkeypatch, tmp_path / "broken", (module, old, new))
-    (outcome,) = in_processes(sweep, [("SimpleWriter", 60, 0, str(tmp_path), ("save",))])
+    with skipping():
+        (outcome,) = in_processes(sweep, [("SimpleWriter", 60, 0, str(tmp_path), ("save",))])
     assert outcome.bad_count > 0
