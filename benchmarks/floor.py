@@ -1,6 +1,6 @@
 """The least that a copy takes: all processors at once, past the caches, without a walk and without a step of Python.
 
-No stall can be shorter while a snapshot is a copy. The copy is holdfast's own kernel: the fastest known here.
+The copy is holdfast's own kernel, the fastest known here, into memory that was written to moments before.
 """
 
 from __future__ import annotations
