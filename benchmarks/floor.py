@@ -1,6 +1,6 @@
 """The least that a copy takes: all processors at once, past the caches, without a walk and without a step of Python.
 
-The copy is holdfast's own kernel, the fastest known here, into memory that was written to moments before.
+The copy is holdfast's own kernel: the fastest known here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ class Floor:
     """A bare copy of what a Copier copies, to the same places."""
 
     def __init__(self, copier: Copier) -> None:
+        self._kept = copier  # it owns the memory that is copied to
         self._sources = [source for _, source, _ in copier.copies]
         self._copy = KERNEL.large(
             array("Q", (to for to, _, _ in copier.copies)), array("Q", (n for *_, n in copier.copies))

@@ -45,8 +45,11 @@ def _saving(samples: Samples) -> Iterator[Row]:
     for name in (OURS, *(name for name in WRITERS if name not in (OURS, "holdfast Simple"))):
         found = list(chosen(samples, "save", state="a", contestant=name))
         yield Row(f"stall, warm / one memcpy: {name}", spread(s["stall_s"] / s["memcpy_s"] for s in found), 1.15)
-    bare = spread(s["stall_s"] / s["floor_s"] for s in chosen(samples, "save", state="a", contestant=OURS))
+    ours = list(chosen(samples, "save", state="a", contestant=OURS))
+    bare = spread(s["stall_s"] / s["floor_s"] for s in ours)
     yield Row(f"stall, warm / a bare copy by all processors: {OURS}", bare, None)
+    idle = spread(s["stall_s"] / s["idle_floor_s"] for s in ours)
+    yield Row("the same, into memory that lay idle as long as holdfast's", idle, None)
     firsts = [s["stall_s"] / s["memcpy_s"] for s in chosen(samples, "first", warmed=True) if s["prepared"]]
     why = "" if firsts else _why(samples, "prepare")
     yield Row("stall of the first snapshot after 2 s of warm-up / one memcpy", spread(firsts), 1.5, note=why)

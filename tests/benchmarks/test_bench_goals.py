@@ -18,7 +18,7 @@ MIB = 1 << 20
 def save(name, number, stall_s, fsynced_s, state="a", **more):
     return {
         "what": "save", "state": state, "contestant": name, "round": number, "stall_s": stall_s,
-        "fsynced_s": fsynced_s, "memcpy_s": 0.1, "floor_s": 0.08, **more,
+        "fsynced_s": fsynced_s, "memcpy_s": 0.1, "floor_s": 0.08, "idle_floor_s": 0.16, **more,
     }  # fmt: skip
 
 
@@ -35,6 +35,14 @@ def test_the_round_that_warms_up_does_not_count():
     found = row(samples, f"stall, warm / one memcpy: {OURS}")
     assert found.found.values == pytest.approx((1.1, 1.2, 1.0))
     assert found.verdict == "holds"
+
+
+def test_the_stall_is_shown_beside_a_bare_copy_and_beside_one_into_memory_that_lay_idle():
+    samples = [save(OURS, 1, 0.12, 1.0), save(OURS, 2, 0.16, 1.0, idle_floor_s=0.2), save(OURS, 3, 0.24, 1.0)]
+    assert row(samples, f"stall, warm / a bare copy by all processors: {OURS}").found.median == pytest.approx(2.0)
+    found = row(samples, "the same, into memory that lay idle")
+    assert found.found.values == pytest.approx((0.75, 0.8, 1.5))
+    assert found.verdict == "stated"
 
 
 def test_the_time_until_acknowledged_is_held_against_copy_and_raw_write_together():
