@@ -1,8 +1,8 @@
 """R11: retention keeps at least as many good snapshots as the policy asks for, or as there are, at every moment, and
 touches nothing that is not holdfast's.
 
-r11_machine.py says what happens to a store and what must hold; hypothesis draws the sequences. Every seed gives the
-same ones, and nothing is remembered between runs.
+r11_machine.py says what happens to a store, r11_witness.py what must hold; hypothesis draws the sequences. Every seed
+gives the same ones, and nothing is remembered between runs.
 """
 
 from __future__ import annotations

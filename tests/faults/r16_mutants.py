@@ -12,7 +12,8 @@ from pathlib import Path
 
 from faults.broken import TESTS, broken_copy
 from faults.campaigns import Outcome
-from faults.r16_table import MUTANTS, Mutant
+from faults.r16_mutant import Mutant
+from faults.r16_table import MUTANTS
 
 SHORT = 5
 """A count up to this takes the first of the table; a larger one takes all."""

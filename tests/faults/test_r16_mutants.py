@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from faults.broken import PACKAGE, TESTS
+from faults.r16_mutant import Mutant
 from faults.r16_mutants import SHORT, campaign, complaint_of, complaint_of_sound
-from faults.r16_table import MUTANTS, Mutant
+from faults.r16_table import MUTANTS
 
 QUICK = "test_retention.py::test_nothing_makes_an_empty_plan"
 
