@@ -10,6 +10,7 @@ import pytest
 
 import holdfast
 from compat.hosts.adapters import logged, started
+from holdfast import lock
 from holdfast.training import extensions
 
 torch = pytest.importorskip("torch")
@@ -63,6 +64,9 @@ def test_what_a_manager_has_saved_before_is_loaded_as_ever(out):
     again.host.load_state_dict(state)
     assert again.iteration == 3
     np.testing.assert_array_equal(again.weights(), ended.weights())
+    again.run()  # to its end, where what it has locked is let go
+    assert again.iteration == 5
+    assert lock.share_of(str(out / "other")) == -1, "it is still locked"
 
 
 def test_a_model_that_lacks_a_layer_is_a_mismatch_and_everything_is_put_back(out):
