@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -139,29 +140,38 @@ def ending(kind: str, folder: str) -> Outcome:
 def unasked_saves(store: SnapshotStore, seen: Seen, told: Told, step: int, ids: Sequence[int]) -> None:
     """In a process under strace: the same, of which another process sees what is left; see traced.Act."""
     told.ready(*ids)
-    pendings, raised = [], 0
+    pendings, raised, unknown = [], list[int](), set[int]()
     for number, value in ((step, 5.5), (6, 6.0)):
         state = sweeps.state(value)
         seen.begin(number, value)
         try:
             pendings.append((number, value, store.save(number, state)))
-        except CommitError:  # an earlier one's; this one is taken all the same
-            raised += 1
+        except CommitError as error:  # an earlier one's; this one is taken all the same, and nobody has its Future
+            raised.append(step_in(error))
+            unknown.add(number)
         np.asarray(state["w"])[:] = 99.0
         state["value"] = 99.0
     try:
         store.close()
-    except CommitError:
-        raised += 1
-    failures = 0
+    except CommitError as error:
+        raised.append(step_in(error))
+    failed = set()
     for number, value, pending in pendings:
         error = pending.exception()
         if error is None:
             seen.acknowledge(number, value)
         else:
-            failures += 1
+            failed.add(number)
             traced.tell_failure(told, number, value, error)
-    assert failures == raised, f"{failures} failed, {raised} were raised"
+    assert len(raised) == len(set(raised)), f"raised twice: {raised}"
+    assert failed <= set(raised) <= failed | unknown, f"{failed} failed, {raised} were raised, {unknown} have no Future"
+
+
+def step_in(error: CommitError) -> int:
+    """Of the snapshot that it names."""
+    found = re.search(r"snapshot_(\d{8})", str(error))
+    assert found is not None, f"names no snapshot: {error}"
+    return int(found.group(1))
 
 
 def part(kind: str, under: int, rest: int, seed: int, folder: str) -> tuple[Outcome, Outcome]:
