@@ -16,6 +16,7 @@ import random
 import re
 import select
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Contender:
                     self._read()
                 self._try()
         except Exception as error:  # noqa: BLE001  whatever it is, the round is to hear of it
-            self._note("error", f"{type(error).__name__}: {error}")
+            self._fail(error)
 
     def _try(self) -> None:
         templates = {"one": TEMPLATES[:1], "two": TEMPLATES, "threads": 2 * TEMPLATES[:1]}[self._shape]
@@ -122,7 +123,7 @@ class Contender:
                     self._saved.add(name)
                 self._note("saved", name, value, pending.result().sequence)
         except Exception as error:  # noqa: BLE001  as above; a thread's would be lost
-            self._note("error", f"{type(error).__name__}: {error}")
+            self._fail(error)
 
     def _steps(self, template: str, names: set[str]) -> Iterator[int]:
         """Those after the highest that is there."""
@@ -151,6 +152,10 @@ class Contender:
 
     def _is_over(self, pause_s: float) -> bool:
         return bool(select.select([self._place.stop], [], [], pause_s)[0])
+
+    def _fail(self, error: Exception) -> None:
+        where = " ".join(traceback.format_exc(chain=False)[-800:].split())
+        self._note("error", f"{type(error).__name__}: {error} ({where})")
 
     def _note(self, what: str, *more: object) -> None:
         told = [one[:1000] if isinstance(one, str) else one for one in more]  # short enough to be written as one
