@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -17,7 +18,7 @@ from holdfast.format.reader import as_snapshot
 from holdfast.snapshot import Snapshot
 from holdfast.staging import Arena, Staged
 from holdfast.state.capture import capture
-from holdfast.storage.base import Storage
+from holdfast.storage.base import LOCK_NAME, Storage
 from holdfast.storage.local import LocalStorage
 from holdfast.storage.memory import MemoryStorage
 from holdfast.store import SnapshotStore
@@ -80,6 +81,21 @@ def written(
         facts = replace(facts, created_at=created_at)
     state = {"w": np.full(4, step, np.float32)} if target is None else target
     return put(storage, file or facts.name, Arena().stage(capture(state)), facts)
+
+
+def state(value: float = 0.0) -> dict[str, object]:
+    """A small state with one value."""
+    return {"w": np.full(8, value, np.float32)}
+
+
+def steps(store: SnapshotStore) -> list[int | None]:
+    """Of the snapshots that are in a store."""
+    return [snapshot.step for snapshot in store.snapshots()]
+
+
+def names(folder: Path) -> list[str]:
+    """What is in the folder of a store, but for its lock file."""
+    return sorted(name for name in os.listdir(folder) if name != LOCK_NAME)
 
 
 def saved(store: SnapshotStore, step: int, target: object, **arguments: Any) -> Snapshot:
